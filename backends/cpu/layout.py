@@ -1,0 +1,39 @@
+"""Channels-last memory behind N,C,H,W shapes.
+
+An array of shape (N, C, H, W) whose memory runs N, H, W, C is made and read without a copy: it is the transposed view of
+a contiguous (N, H, W, C) array. Elementwise operations keep that order, so it lasts from layer to layer.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+# Work is cut into pieces of about this many bytes, so that what one pass writes the next still finds in the cache.
+CACHE_BYTES = 1 << 20
+
+
+def channels_last(x: Any) -> Any:
+    """(N, C, H, W) as a contiguous (N, H, W, C) array; a view where the memory is so already."""
+    return np.ascontiguousarray(x.transpose(0, 2, 3, 1))
+
+
+def channels_first(x: Any) -> Any:
+    """The (N, C, H, W) view of an (N, H, W, C) array."""
+    return x.transpose(0, 3, 1, 2)
+
+
+def empty_like_channels_last(shape: tuple[int, ...], dtype: Any) -> Any:
+    """An uninitialized (N, C, H, W) array with channels-last memory."""
+    n, c, height, width = shape
+    return channels_first(np.empty((n, height, width, c), dtype))
+
+
+def same_memory(a: Any, b: Any) -> bool:
+    """Whether two arrays of one shape run through memory in the same order."""
+    if a.shape != b.shape:
+        return False
+    steps_a = [stride // a.itemsize for stride in a.strides]
+    steps_b = [stride // b.itemsize for stride in b.strides]
+    return steps_a == steps_b

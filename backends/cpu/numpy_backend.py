@@ -1,0 +1,22 @@
+"""`NumpyBackend`: the device "cpu"."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..backend import Backend
+from .activation import BranchlessActivations
+from .convolution import ChannelsLastConvolution
+from .memory import keep_freed_memory
+from .normalization import ChannelsLastNormalization
+from .pooling import ChannelsLastPooling
+
+
+class NumpyBackend(
+    ChannelsLastConvolution, ChannelsLastPooling, ChannelsLastNormalization, BranchlessActivations, Backend
+):
+    """Shapes are N,C,H,W as everywhere; in memory the channels stand last, so that a window is one matrix row."""
+
+    def __init__(self) -> None:
+        super().__init__(np, "cpu")
+        keep_freed_memory()

@@ -1,0 +1,95 @@
+"""Matrix products and the matrix functions of the course: trace, inverse, log-determinant, norm.
+
+The gradients are those of K. B. Petersen and M. S. Pedersen, "The Matrix Cookbook", 2012, sections 2 and 4.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .arithmetic import unbroadcast
+from .reduction import Axes, spread
+
+Needs = tuple[bool, ...]
+
+
+class LinearAlgebra:
+    xp: Any
+
+    def matmul(self, a: Any, b: Any) -> tuple[Any, Any]:
+        """The matrix product over the last two axes; the axes before them broadcast; a vector is a row or a column."""
+        return self.xp.matmul(a, b), (a, b)
+
+    def matmul_backward(self, saved: Any, dout: Any, needs: Needs = (True, True)) -> tuple[Any, ...]:
+        a, b = saved
+        rows = a[None, :] if a.ndim == 1 else a
+        columns = b[:, None] if b.ndim == 1 else b
+        if a.ndim == 1:
+            dout = dout[..., None, :] if b.ndim > 1 else dout.reshape(1, 1)
+        if b.ndim == 1 and a.ndim > 1:
+            dout = dout[..., None]
+        grad_a = grad_b = None
+        if needs[0]:
+            grad_a = unbroadcast(self.xp.matmul(dout, columns.swapaxes(-1, -2)), rows.shape).reshape(a.shape)
+        if needs[1]:
+            grad_b = unbroadcast(self.xp.matmul(rows.swapaxes(-1, -2), dout), columns.shape).reshape(b.shape)
+        return grad_a, grad_b
+
+    def linear(self, x: Any, weight: Any, bias: Any) -> tuple[Any, Any]:
+        """x (..., in) times weight (out, in) transposed, plus bias (out): (..., out)."""
+        out = self.xp.matmul(x, weight.T)
+        if bias is not None:
+            out += bias
+        return out, (x, weight, bias is not None)
+
+    def linear_backward(
+        self, saved: Any, dout: Any, needs: Needs = (True, True, True)
+    ) -> tuple[Any, ...]:
+        x, weight, has_bias = saved
+        rows = dout.reshape(-1, dout.shape[-1])
+        grad_x = self.xp.matmul(dout, weight) if needs[0] else None
+        grad_weight = self.xp.matmul(rows.T, x.reshape(-1, x.shape[-1])) if needs[1] else None
+        grad_bias = rows.sum(axis=0) if has_bias and needs[2] else None
+        return grad_x, grad_weight, grad_bias
+
+    def trace(self, x: Any) -> tuple[Any, Any]:
+        return self.xp.trace(x), x.shape
+
+    def trace_backward(self, shape: Any, dout: Any) -> tuple[Any, ...]:
+        return (dout * self.xp.eye(*shape, dtype=dout.dtype),)
+
+    def inverse(self, x: Any) -> tuple[Any, Any]:
+        out = self.xp.linalg.inv(x)
+        return out, out
+
+    def inverse_backward(self, out: Any, dout: Any) -> tuple[Any, ...]:
+        """d(X^-1) = -X^-1 dX X^-1, so the gradient is -X^-T dout X^-T."""
+        transposed = out.swapaxes(-1, -2)
+        return (-self.xp.matmul(self.xp.matmul(transposed, dout), transposed),)
+
+    def logdet(self, x: Any) -> tuple[Any, Any]:
+        """log(det(X)); NaN where the determinant is negative, -inf where it is 0."""
+        sign, logarithm = self.xp.linalg.slogdet(x)
+        out = self.xp.where(sign < 0, self.xp.nan, logarithm).astype(x.dtype, copy=False)
+        return out, x
+
+    def logdet_backward(self, x: Any, dout: Any) -> tuple[Any, ...]:
+        return (dout[..., None, None] * self.xp.linalg.inv(x).swapaxes(-1, -2),)
+
+    def norm(self, x: Any, axis: Axes = None, keepdims: bool = False) -> tuple[Any, Any]:
+        """The Euclidean norm sqrt(sum x^2), scaled by the largest magnitude so that no square overflows."""
+        xp = self.xp
+        if x.size == 0:
+            out = xp.sqrt(xp.sum(x * x, axis=axis, keepdims=keepdims))
+            return out, (x, out, axis)
+        peak = xp.max(xp.abs(x), axis=axis, keepdims=True)
+        scale = xp.where((peak > 0) & xp.isfinite(peak), peak, 1).astype(x.dtype, copy=False)
+        out = scale * xp.sqrt(xp.sum((x / scale) ** 2, axis=axis, keepdims=True))
+        return (out if keepdims else xp.squeeze(out, axis=axis)), (x, out, axis)
+
+    def norm_backward(self, saved: Any, dout: Any) -> tuple[Any, ...]:
+        """x / norm; the subgradient at 0 is taken as 0."""
+        x, out, axis = saved
+        length = out.reshape(spread(dout, x.shape, axis).shape)
+        safe = self.xp.where(length == 0, 1, length).astype(x.dtype, copy=False)
+        return (spread(dout, x.shape, axis) * (x / safe),)

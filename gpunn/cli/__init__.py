@@ -1,0 +1,1 @@
+"""The command line: `gpunn train`, `eval`, `predict`, `doctor`; a file a command."""

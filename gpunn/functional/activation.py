@@ -1,0 +1,63 @@
+"""Activation functions. Each takes a tensor of any shape and returns one of the same shape (`maxout` a smaller one)."""
+
+from __future__ import annotations
+
+from ..tensor import Tensor, apply
+
+
+def relu(input: Tensor) -> Tensor:
+    """max(0, x). V. Nair and G. Hinton, 2010."""
+    return apply("relu", input)
+
+
+def elu(input: Tensor, alpha: float = 1.0) -> Tensor:
+    """x for x > 0, else alpha (exp(x) - 1). D. Clevert, T. Unterthiner and S. Hochreiter, 2016."""
+    return apply("elu", input, alpha=alpha)
+
+
+def leaky_relu(input: Tensor, negative_slope: float = 0.01) -> Tensor:
+    """x for x > 0, else negative_slope x. A. Maas, A. Hannun and A. Ng, 2013."""
+    return apply("leaky_relu", input, slope=negative_slope)
+
+
+def prelu(input: Tensor, weight: Tensor) -> Tensor:
+    """x for x > 0, else weight x; the weight has one element, or one a channel (dimension 1). K. He et al., 2015."""
+    if weight.numel() != 1 and (input.ndim < 2 or weight.shape != (input.shape[1],)):
+        channels = input.shape[1] if input.ndim > 1 else 1
+        raise ValueError(f"prelu: expected a weight of 1 or {channels} elements for input {input.shape}, got {weight.shape}")
+    return apply("prelu", input, weight)
+
+
+def sigmoid(input: Tensor) -> Tensor:
+    """1 / (1 + exp(-x))."""
+    return apply("sigmoid", input)
+
+
+def tanh(input: Tensor) -> Tensor:
+    """(exp(x) - exp(-x)) / (exp(x) + exp(-x))."""
+    return apply("tanh", input)
+
+
+def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
+    """log(1 + exp(beta x)) / beta, and x itself where beta x > threshold. C. Dugas et al., 2001."""
+    return apply("softplus", input, beta=beta, threshold=threshold)
+
+
+def softmax(input: Tensor, dim: int) -> Tensor:
+    """exp(x_i) / sum_j exp(x_j) along ``dim``."""
+    return apply("softmax", input, axis=dim)
+
+
+def log_softmax(input: Tensor, dim: int) -> Tensor:
+    """The logarithm of `softmax`, computed without it: x_i - log(sum_j exp(x_j))."""
+    return apply("log_softmax", input, axis=dim)
+
+
+def maxout(input: Tensor, pieces: int, dim: int = 1) -> Tensor:
+    """The largest of each ``pieces`` neighbours along ``dim``. I. Goodfellow et al., "Maxout networks", 2013."""
+    length = input.shape[dim]
+    if pieces < 1 or length % pieces:
+        raise ValueError(f"maxout: expected dimension {dim} to be a multiple of {pieces} pieces, got length {length}")
+    place = dim % input.ndim
+    split = input.reshape(*input.shape[:place], length // pieces, pieces, *input.shape[place + 1 :])
+    return split.max(place + 1).values

@@ -1,0 +1,12 @@
+"""The fully connected layer."""
+
+from __future__ import annotations
+
+from ..tensor import Tensor, apply
+
+
+def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x W' + b: input (..., in), weight (out, in), bias (out), result (..., out)."""
+    if input.ndim == 0 or input.shape[-1] != weight.shape[-1]:
+        raise ValueError(f"linear: expected input of shape (..., {weight.shape[-1]}), got {input.shape}")
+    return apply("linear", input, weight, bias)

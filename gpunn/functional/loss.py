@@ -1,0 +1,203 @@
+"""Losses of scores against class labels or probabilities, and of predictions against values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..tensor import Tensor, apply, as_operand
+from .activation import softplus
+from .elementwise import where
+
+REDUCTIONS = ("mean", "sum", "none")
+
+
+def check_reduction(name: str, reduction: str) -> None:
+    if reduction not in REDUCTIONS:
+        raise ValueError(f"{name}: expected reduction to be one of {', '.join(REDUCTIONS)}, got {reduction!r}")
+
+
+def reduce(losses: Tensor, reduction: str) -> Tensor:
+    """The mean, the sum, or all of the losses."""
+    return losses.mean() if reduction == "mean" else losses.sum() if reduction == "sum" else losses
+
+
+def cross_entropy(
+    input: Tensor, target: Any, weight: Any = None, ignore_index: int = -100, reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """-log softmax(input)[target]: how many nats the right class was missed by.
+
+    Args:
+        input: scores (N, C), (N, C, d1, ...) or (C).
+        target: labels, integers of shape (N), (N, d1, ...) or (); or probabilities of the shape of ``input``.
+        weight: (C), the weight of each class.
+        ignore_index: rows with this label count for nothing.
+        reduction: "mean" (labels: over the weights of the rows that count; probabilities: over the rows), "sum" or "none".
+        label_smoothing: this share of each target is spread evenly over all classes (C. Szegedy et al., 2016).
+
+    Raises:
+        backends.LabelError: a label outside 0..C-1, with the label and its row. On a GPU, when the loss is read.
+    """
+    check_reduction("cross_entropy", reduction)
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"cross_entropy: expected 0 <= label_smoothing <= 1, got {label_smoothing}")
+    target = _as_target("cross_entropy", input, target)
+    options = {"label_smoothing": label_smoothing, "reduction": reduction}
+    scores, restore = _rows(input)
+    if target.dtype.kind == "f":
+        if target.shape != input.shape:
+            raise ValueError(f"cross_entropy: expected probabilities of shape {input.shape}, got {target.shape}")
+        probabilities, _ = _rows(target)
+        loss = apply("soft_cross_entropy", scores, probabilities, weight, **options)
+    else:
+        labels = _labels("cross_entropy", input, target)
+        loss = apply("cross_entropy", scores, labels, weight, ignore_index=ignore_index, **options)
+    return loss.reshape(restore) if reduction == "none" else loss
+
+
+def nll_loss(
+    input: Tensor, target: Any, weight: Any = None, ignore_index: int = -100, reduction: str = "mean"
+) -> Tensor:
+    """-input[target], the input being log-probabilities; arguments and shapes as for `cross_entropy` with labels."""
+    check_reduction("nll_loss", reduction)
+    labels = _labels("nll_loss", input, _as_target("nll_loss", input, target))
+    scores, restore = _rows(input)
+    backend, classes = input.backend, scores.shape[1]
+    backend.check_labels(labels.data, classes, ignore_index)
+    counts = labels.data != ignore_index
+    safe = backend.xp.where(counts, labels.data, 0)
+    per_class = backend.ones((classes,), input.dtype) if weight is None else as_operand(weight, backend).data
+    row_weight = Tensor(backend.xp.where(counts, per_class[safe], 0).astype(input.dtype), backend)
+    picked = scores[backend.xp.arange(len(safe)), safe]
+    # A row without weight adds 0 even where its log-probability is -inf.
+    losses = where(row_weight == 0, 0.0, -picked * row_weight)
+    if reduction == "none":
+        return losses.reshape(restore)
+    return losses.sum() / row_weight.sum() if reduction == "mean" else losses.sum()
+
+
+def mse_loss(input: Tensor, target: Any, reduction: str = "mean") -> Tensor:
+    """(input - target)^2."""
+    difference = _difference("mse_loss", input, target, reduction)
+    return reduce(difference * difference, reduction)
+
+
+def l1_loss(input: Tensor, target: Any, reduction: str = "mean") -> Tensor:
+    """|input - target|."""
+    return reduce(_difference("l1_loss", input, target, reduction).abs(), reduction)
+
+
+def binary_cross_entropy(input: Tensor, target: Any, weight: Any = None, reduction: str = "mean") -> Tensor:
+    """-(t log p + (1 - t) log(1 - p)) for probabilities p in [0, 1]; each logarithm is at least -100."""
+    target = _same_shape("binary_cross_entropy", input, target, reduction)
+    losses = apply("binary_cross_entropy", input, target)
+    return reduce(losses if weight is None else losses * weight, reduction)
+
+
+def binary_cross_entropy_with_logits(
+    input: Tensor, target: Any, weight: Any = None, pos_weight: Any = None, reduction: str = "mean"
+) -> Tensor:
+    """`binary_cross_entropy` of sigmoid(input), without the sigmoid's rounding; pos_weight weighs the targets' share of 1."""
+    target = _same_shape("binary_cross_entropy_with_logits", input, target, reduction)
+    losses = apply("binary_cross_entropy_with_logits", input, target, pos_weight)
+    return reduce(losses if weight is None else losses * weight, reduction)
+
+
+def multi_margin_loss(
+    input: Tensor, target: Any, p: int = 1, margin: float = 1.0, weight: Any = None, reduction: str = "mean"
+) -> Tensor:
+    """The multiclass hinge: sum over j != y of w_y max(0, margin - x_y + x_j)^p / C. J. Weston and C. Watkins, 1999.
+
+    Args:
+        input: (N, C) or (C).
+        target: labels (N) or ().
+        p: 1 or 2.
+        weight: (C).
+    """
+    check_reduction("multi_margin_loss", reduction)
+    if p not in (1, 2):
+        raise ValueError(f"multi_margin_loss: expected p to be 1 or 2, got {p}")
+    labels = _labels("multi_margin_loss", input, _as_target("multi_margin_loss", input, target))
+    scores, restore = _rows(input)
+    backend, (rows, classes) = input.backend, scores.shape
+    backend.check_labels(labels.data, classes, None)
+    xp = backend.xp
+    right = scores[xp.arange(rows), labels.data].reshape(rows, 1)
+    hinge = (margin - right + scores).clamp(min=0)
+    hinge = hinge if p == 1 else hinge * hinge
+    others = Tensor((xp.arange(classes) != labels.data[:, None]).astype(input.dtype), backend)
+    losses = (hinge * others).sum(1) / classes
+    if weight is not None:
+        losses = losses * as_operand(weight, backend)[labels.data]
+    return losses.reshape(restore) if reduction == "none" else reduce(losses, reduction)
+
+
+# Losses of a score against a sign: the target is -1 or +1, the margin m = target * input.
+
+
+def soft_margin_loss(input: Tensor, target: Any, reduction: str = "mean") -> Tensor:
+    """The logistic loss log(1 + exp(-m)), m = target * input, in nats."""
+    return reduce(softplus(-_margin("soft_margin_loss", input, target, reduction), threshold=float("inf")), reduction)
+
+
+def hinge_loss(input: Tensor, target: Any, margin: float = 1.0, reduction: str = "mean") -> Tensor:
+    """max(0, margin - m), m = target * input. C. Cortes and V. Vapnik, 1995."""
+    return reduce((margin - _margin("hinge_loss", input, target, reduction)).clamp(min=0), reduction)
+
+
+def modified_huber_loss(input: Tensor, target: Any, reduction: str = "mean") -> Tensor:
+    """max(0, 1 - m)^2 for m >= -1, else -4 m, with m = target * input. T. Zhang, 2004."""
+    m = _margin("modified_huber_loss", input, target, reduction)
+    square = (1 - m).clamp(min=0) ** 2
+    return reduce(where(m >= -1, square, -4 * m), reduction)
+
+
+def exponential_loss(input: Tensor, target: Any, reduction: str = "mean") -> Tensor:
+    """exp(-m), m = target * input: the loss of AdaBoost. J. Friedman, T. Hastie and R. Tibshirani, 2000."""
+    return reduce((-_margin("exponential_loss", input, target, reduction)).exp(), reduction)
+
+
+def sigmoid_loss(input: Tensor, target: Any, reduction: str = "mean") -> Tensor:
+    """1 / (1 + exp(m)), m = target * input: a smooth count of mistakes. L. Mason et al., 1999."""
+    return reduce((-_margin("sigmoid_loss", input, target, reduction)).sigmoid(), reduction)
+
+
+def _difference(name: str, input: Tensor, target: Any, reduction: str) -> Tensor:
+    return input - _same_shape(name, input, target, reduction)
+
+
+def _margin(name: str, input: Tensor, target: Any, reduction: str) -> Tensor:
+    return input * _same_shape(name, input, target, reduction)
+
+
+def _same_shape(name: str, input: Tensor, target: Any, reduction: str) -> Tensor:
+    """The target as a tensor of the input's dtype; ValueError where its shape is another (it would broadcast silently)."""
+    check_reduction(name, reduction)
+    target = _as_target(name, input, target)
+    if target.shape != input.shape:
+        raise ValueError(f"{name}: expected target of shape {input.shape}, got {target.shape}")
+    return target if target.dtype == input.dtype else target.to(dtype=input.dtype)
+
+
+def _as_target(name: str, input: Tensor, target: Any) -> Tensor:
+    return target if isinstance(target, Tensor) else Tensor(input.backend.asarray(target), input.backend)
+
+
+def _rows(input: Tensor) -> tuple[Tensor, tuple[int, ...]]:
+    """Scores with classes in dimension 1 as (rows, C), and the shape of one loss a row."""
+    if input.ndim == 1:
+        return input.unsqueeze(0), ()
+    if input.ndim == 2:
+        return input, (input.shape[0],)
+    last = input.permute(0, *range(2, input.ndim), 1)
+    return last.reshape(-1, input.shape[1]), last.shape[:-1]
+
+
+def _labels(name: str, input: Tensor, target: Tensor) -> Tensor:
+    """Integer labels as a flat tensor; ValueError or TypeError where shape or dtype do not fit."""
+    if target.dtype.kind not in "iu":
+        raise TypeError(f"{name}: expected integer labels, got {target.dtype.name}; use .to('int64')")
+    expected = input.shape[:1] + input.shape[2:] if input.ndim > 1 else ()
+    if input.ndim == 0 or target.shape != expected:
+        raise ValueError(f"{name}: expected labels of shape {expected} for scores of shape {input.shape}, got {target.shape}")
+    return target.reshape(-1) if target.dtype.name == "int64" else target.reshape(-1).to(dtype="int64")

@@ -1,0 +1,27 @@
+"""Dropout."""
+
+from __future__ import annotations
+
+from gpunn import functional as F
+from gpunn.tensor import Tensor
+
+from .module import Module
+
+
+class Dropout(Module):
+    """In training sets each element to 0 with probability ``p`` and scales the others by 1 / (1 - p); else the identity.
+
+    ``inplace`` is accepted for PyTorch's sake and has no effect. N. Srivastava et al., 2014.
+    """
+
+    def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
+        super().__init__()
+        if not 0.0 <= p <= 1.0:
+            raise ValueError(f"Dropout: expected a probability 0 <= p <= 1, got {p}")
+        self.p, self.inplace = p, inplace
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.dropout(x, self.p, training=self.training)
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}, inplace={self.inplace}"

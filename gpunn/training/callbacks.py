@@ -1,0 +1,18 @@
+"""What a user can hang into the training loop."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gpunn.training.trainer import Trainer
+
+
+class Callback:
+    """Override what you need. A callback that raises ends the training; what was saved before stays usable."""
+
+    def on_step_end(self, trainer: Trainer) -> None:
+        """After each optimizer step, and after the checkpoint if one was due. ``trainer.step`` counts from 1."""
+
+    def on_epoch_end(self, trainer: Trainer, record: dict[str, Any]) -> None:
+        """After each epoch, with its line of metrics.jsonl, when the checkpoint is written."""

@@ -1,0 +1,55 @@
+"""How good a network is on a set of examples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from gpunn.errors import DataError, NonFiniteError
+from gpunn.tape import no_grad
+from gpunn.tensor import Tensor
+from gpunn.training.metrics import Reading, RunningMetrics
+
+Batches = Iterable[tuple[Any, Any]]
+
+
+def evaluate(
+    net: Any, loss: Callable[[Any, Any], Any], batches: Batches, *, stop: Callable[[], bool] = lambda: False
+) -> Reading | None:
+    """Mean loss and accuracy over all examples, in evaluation mode and without gradients; the mode is put back.
+
+    ``batches`` yields (inputs, targets), arrays of the host. ``stop`` is asked after each; None is returned if it says so.
+    Raises ``NonFiniteError`` when a loss is NaN or infinite, ``DataError`` when there are no batches.
+    """
+    home = next(iter(net.parameters()))
+    running = RunningMetrics()
+    was_training = net.training
+    net.eval()
+    try:
+        with no_grad():
+            for inputs, targets in batches:
+                inputs, targets = on_device(home.backend, home.dtype, inputs, targets)
+                outputs = net(inputs)
+                running.add(loss(outputs, targets), outputs, targets)
+                if stop():
+                    return None
+    finally:
+        net.train(was_training)
+    if running.steps == 0:
+        raise DataError("evaluation: the loader yields no batches; give it at least one example")
+    reading = running.read()
+    if reading.first_bad_step is not None:
+        raise NonFiniteError(
+            f"the loss became {reading.kind} in evaluation, batch {reading.first_bad_step}: "
+            "train with a lower lr or with clip_norm, and look for NaN in the data"
+        )
+    return reading
+
+
+def on_device(backend: Any, dtype: Any, inputs: Any, targets: Any) -> tuple[Tensor, Tensor]:
+    """A batch as Tensors: the inputs in the network's dtype, the targets in their own."""
+    return Tensor(backend.asarray(_array(inputs), dtype), backend), Tensor(backend.asarray(_array(targets)), backend)
+
+
+def _array(values: Any) -> Any:
+    return values.numpy() if isinstance(values, Tensor) else values

@@ -15,7 +15,7 @@ import numpy as np
 from .backend import Backend
 from .errors import BackendError, DeviceError, LabelError
 
-__all__ = ["Backend", "BackendError", "DeviceError", "LabelError", "available", "get", "of", "why_not"]
+__all__ = ["Backend", "BackendError", "DeviceError", "LabelError", "available", "get", "missing_gpu", "of", "why_not"]
 
 _KINDS = ("cpu", "cuda", "reference")
 _made: dict[str, Backend] = {}
@@ -69,6 +69,13 @@ def available() -> list[str]:
     from . import cuda
 
     return [*(f"cuda:{i}" for i in range(cuda.device_count())), "cpu", "reference"]
+
+
+def missing_gpu() -> str | None:
+    """What stands in the way of using a GPU, and what to do; None where nothing does."""
+    from . import cuda
+
+    return cuda.missing()
 
 
 def why_not(device: str) -> str | None:

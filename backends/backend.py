@@ -71,6 +71,13 @@ class Backend(
     def ones(self, shape: tuple[int, ...], dtype: Any) -> Any:
         return self.xp.ones(shape, dtype=dtype)
 
+    def quiet(self) -> Any:
+        """A context in which 1/0, log(0) and overflow give inf or NaN as IEEE 754 says, and no warning.
+
+        Whoever calls primitives enters it once around them; the primitives themselves do not.
+        """
+        return self.xp.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore")
+
     # The device
 
     def synchronize(self) -> None:

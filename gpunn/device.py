@@ -18,7 +18,7 @@ def choose(device: str = "auto") -> tuple[str, str]:
     """
     if device != "auto":
         return backends.get(device).device, "as asked"
-    missing = backends.why_not("cuda")
+    missing = backends.missing_gpu()
     if missing is None:
         return "cuda:0", "a GPU is at hand"
     return "cpu", f"no GPU: {missing}"

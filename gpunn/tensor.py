@@ -14,7 +14,6 @@ from .device import resolve
 
 # Their gradients are costly and separable: each is computed only for an input that requires it.
 COSTLY = frozenset({"matmul", "linear", "conv2d", "soft_cross_entropy"})
-Number = (bool, int, float)
 
 
 class ValuesAndIndices(NamedTuple):
@@ -124,6 +123,9 @@ class Tensor:
     def __dlpack_device__(self) -> Any:
         return self.data.__dlpack_device__()
 
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec and self.ndim == 0 else format(str(self), spec)
+
     def __float__(self) -> float:
         return float(self.item())
 
@@ -209,16 +211,19 @@ class Tensor:
         if self.node is None:
             self.accumulate_grad(start.copy(), shared_with=None)
         else:
-            tape.backward(self.node, start, retain_graph)
+            with self.backend.quiet():
+                tape.backward(self.node, start, retain_graph)
 
     def accumulate_grad(self, grad: Any, shared_with: Any) -> None:
-        """Add an array to ``.grad``. The first one is kept itself, unless another tensor may hold the same memory."""
+        """Add an array to ``.grad``. The first one is kept itself, unless other tensors may hold its memory too."""
+        backend = self.backend
         if self.grad is not None:
-            self.grad = Tensor(self.grad.data + grad, self.backend)
+            self.grad = Tensor(backend.asarray(self.grad.data + grad), backend)
             return
-        xp = self.backend.xp
-        borrowed = shared_with is not None and xp.may_share_memory(grad, shared_with)
-        self.grad = Tensor(grad.copy() if borrowed else grad, self.backend)
+        grad = backend.asarray(grad)
+        # Many gradients are views: of the output's gradient (reshape), or of one number spread over a shape (sum).
+        borrowed = 0 in grad.strides or (shared_with is not None and backend.xp.may_share_memory(grad, shared_with))
+        self.grad = Tensor(grad.copy() if borrowed else grad, backend)
 
     # Arithmetic
 
@@ -339,7 +344,10 @@ class Tensor:
         return total / (count - correction) if count > correction else total * builtins.float("nan")
 
     def std(self, dim: Any = None, correction: int = 1, keepdim: bool = False) -> Tensor:
-        return self.var(dim, correction, keepdim).sqrt()
+        """The square root of `var`; its gradient where nothing varies is taken as 0."""
+        spread = (self - self.mean(dim, keepdim=True)).norm(2, dim, keepdim)
+        degrees = self.numel() // builtins.max(spread.numel(), 1) - correction
+        return spread / degrees**0.5 if degrees > 0 else spread * builtins.float("nan")
 
     def max(self, dim: int | None = None, keepdim: bool = False) -> Any:
         """The largest of all elements, or with ``dim`` a pair (values, indices) along it.
@@ -369,15 +377,13 @@ class Tensor:
 
     def norm(self, p: builtins.float = 2.0, dim: Any = None, keepdim: bool = False) -> Tensor:
         """(sum |x|^p)^(1/p) over all elements or along ``dim``; p = inf is the largest magnitude."""
-        if p == 2:
-            return apply("norm", self, axis=dim, keepdims=keepdim)
         if p == builtins.float("inf"):
             return self.abs().amax(dim, keepdim)
         if p == 1:
             return self.abs().sum(dim, keepdim)
         if p <= 0:
             raise ValueError(f"norm: expected p > 0, got {p}")
-        return (self.abs() ** p).sum(dim, keepdim) ** (1 / p)
+        return apply("norm", self, p=p, axis=dim, keepdims=keepdim)
 
     def _along(self, op: str, dim: int, keepdim: bool) -> ValuesAndIndices:
         (values, indices), saved = getattr(self.backend, op)(self.data, axis=dim, keepdims=keepdim)
@@ -398,7 +404,9 @@ class Tensor:
         """Join the dimensions from ``start_dim`` to ``end_dim`` into one."""
         if self.ndim == 0:
             return self.reshape(1)
-        first, last = start_dim % self.ndim, end_dim % self.ndim
+        first, last = _place(start_dim, self.ndim), _place(end_dim, self.ndim)
+        if first > last:
+            raise ValueError(f"flatten: expected start_dim to come before end_dim, got {start_dim} and {end_dim}")
         joined = 1
         for n in self.shape[first : last + 1]:
             joined *= n
@@ -420,13 +428,13 @@ class Tensor:
         return apply("expand", self, shape=tuple(self.shape[i - added] if n == -1 else n for i, n in enumerate(wanted)))
 
     def unsqueeze(self, dim: int) -> Tensor:
-        place = dim % (self.ndim + 1)
+        place = _place(dim, self.ndim + 1)
         return self.reshape(*self.shape[:place], 1, *self.shape[place:])
 
     def squeeze(self, dim: int | None = None) -> Tensor:
         if dim is None:
             return self.reshape(tuple(n for n in self.shape if n != 1))
-        place = dim % self.ndim
+        place = _place(dim, self.ndim)
         return self.reshape(self.shape[:place] + self.shape[place + 1 :]) if self.shape[place] == 1 else self
 
     def __getitem__(self, index: Any) -> Tensor:
@@ -441,6 +449,8 @@ class Tensor:
 
     def trace(self) -> Tensor:
         """The sum of the diagonal of a matrix."""
+        if self.ndim != 2:
+            raise ValueError(f"trace: expected a matrix, got shape {self.shape}")
         return apply("trace", self)
 
     def inverse(self) -> Tensor:
@@ -494,7 +504,8 @@ def apply(op: str, *inputs: Any, **options: Any) -> Tensor:
     backend = backend_of(op, inputs)
     operands = tuple(as_operand(x, backend) for x in inputs)
     arrays = [x.data if isinstance(x, Tensor) else x for x in operands]
-    out, saved = getattr(backend, op)(*arrays, **options)
+    with backend.quiet():
+        out, saved = getattr(backend, op)(*arrays, **options)
     gradients = getattr(backend, f"{op}_backward")
     if op in COSTLY:
         needs = tuple(isinstance(x, Tensor) and x.requires_grad for x in operands)
@@ -536,14 +547,23 @@ def backend_of(op: str, inputs: tuple[Any, ...]) -> Backend:
 
 def as_operand(x: Any, backend: Backend) -> Any:
     """Tensors, plain numbers and None as they are; any other array as a constant tensor of the backend."""
-    if x is None or isinstance(x, (Tensor, *Number)):
+    if x is None or isinstance(x, Tensor) or type(x) in (bool, int, float):
         return x
+    if getattr(x, "shape", None) == ():  # NumPy's scalars would widen float32 to float64, Python's do not
+        return x.item()
     return Tensor(backend.asarray(x), backend)
 
 
 def _dimensions(given: tuple[Any, ...]) -> tuple[int, ...]:
     """(2, 3) from both f(2, 3) and f((2, 3))."""
     return tuple(given[0]) if len(given) == 1 and not isinstance(given[0], SupportsIndex) else tuple(given)
+
+
+def _place(dim: int, ndim: int) -> int:
+    """A dimension counted from the end as one counted from the start; IndexError where there is none."""
+    if not -ndim <= dim < ndim:
+        raise IndexError(f"dimension {dim} is out of range: expected {-ndim} to {ndim - 1}")
+    return dim % ndim
 
 
 def _plain_index(index: Any) -> Any:

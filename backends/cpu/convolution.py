@@ -10,7 +10,8 @@ are few, a row a place in the kernel (each row runs along whole image rows).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+import threading
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,10 @@ import numpy as np
 from ..geometry import Pair, output_size
 from ..reference.convolution import Convolution, Needs
 from .layout import channels_first, channels_last
+from .threads import for_each, slices
 
-COLUMN_BYTES = 4 << 20  # of windows at a time
+COLUMN_BYTES = 2 << 20  # of windows at a time, for each thread
+PARTIAL_SUMS = 4  # of the weights' gradient: enough to share among a few threads, few enough to keep in memory
 FEW_CHANNELS = 4
 MANY_GROUPS = 8  # from here on the einsum of the reference is quicker than a product a group
 
@@ -37,11 +40,14 @@ class ChannelsLastConvolution(Convolution):
         windows = _Windows(x, weight.shape[2:], stride, padding, dilation)
         matrix = windows.weight_matrix(weight)
         out = np.empty((x.shape[0], *windows.out_size, weight.shape[0]), np.result_type(x, weight))
-        for part, columns in windows.gather():
+
+        def multiply(part: slice) -> None:
             rows = out[part].reshape(-1, weight.shape[0])
-            np.matmul(columns, matrix.T, out=rows)
+            np.matmul(windows.gather(part), matrix.T, out=rows)
             if bias is not None:
                 rows += bias
+
+        for_each(multiply, windows.parts())
         return channels_first(out), ("windows", x, weight, bias is not None, stride, padding, dilation)
 
     def conv2d_backward(self, saved: Any, dout: Any, needs: Needs = (True, True, True)) -> tuple[Any, ...]:
@@ -60,11 +66,19 @@ class ChannelsLastConvolution(Convolution):
         )
 
     def _weight_gradient(self, windows: _Windows, weight: Any, grad_out: Any) -> Any:
-        total = None
-        for part, columns in windows.gather():
-            product = grad_out[part].reshape(-1, weight.shape[0]).T @ columns
-            total = product if total is None else np.add(total, product, out=total)
-        return windows.weight_from_matrix(total, weight.shape)
+        parts = windows.parts()
+
+        def add_up(some: slice) -> Any:
+            total = None
+            for part in parts[some]:
+                product = grad_out[part].reshape(-1, weight.shape[0]).T @ windows.gather(part)
+                total = product if total is None else np.add(total, product, out=total)
+            return total
+
+        sums = for_each(add_up, slices(len(parts), -(-len(parts) // PARTIAL_SUMS)))
+        for partial in sums[1:]:
+            sums[0] += partial
+        return windows.weight_from_matrix(sums[0], weight.shape)
 
     def _input_gradient(self, windows: _Windows, weight: Any, grad_out: Any) -> Any:
         """With stride 1 it is the convolution of the output's gradient with the flipped filters, else a scatter."""
@@ -76,8 +90,11 @@ class ChannelsLastConvolution(Convolution):
             return self.conv2d(channels_first(grad_out), flipped, None, (1, 1), around, windows.dilation)[0]
         matrix = windows.weight_matrix(weight)
         grad_x = windows.zero_gradient()
-        for part in windows.parts():
+
+        def scatter(part: slice) -> None:
             windows.scatter(grad_out[part].reshape(-1, weight.shape[0]), matrix, grad_x[part])
+
+        for_each(scatter, windows.parts())
         return windows.unpadded(grad_x)
 
     def _grouped(
@@ -106,6 +123,18 @@ class ChannelsLastConvolution(Convolution):
         )
 
 
+def _buffer(shape: tuple[int, ...], dtype: Any) -> Any:
+    """Uninitialized memory that belongs to this thread and is used again by its next call."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    memory = getattr(_own, "memory", None)
+    if memory is None or memory.nbytes < size:
+        memory = _own.memory = np.empty(size, np.uint8)
+    return memory[:size].view(dtype).reshape(shape)
+
+
+_own = threading.local()
+
+
 class _Windows:
     """The windows of one input, gathered into matrices of (places, kernel elements) and scattered back."""
 
@@ -131,21 +160,17 @@ class _Windows:
         out, channels, *kernel = shape
         return channels_first(matrix.reshape(out, *kernel, channels))
 
-    def parts(self) -> Iterator[slice]:
+    def parts(self) -> list[slice]:
         """The images, a few at a time."""
-        for first in range(0, len(self.x), self.step):
-            yield slice(first, min(first + self.step, len(self.x)))
+        return slices(len(self.x), self.step)
 
-    def gather(self) -> Iterator[tuple[slice, Any]]:
-        """Which images, and their windows as a matrix (M, K), valid until the next one is asked for."""
-        buffer = None
-        for part in self.parts():
-            view = self._view(self._padded(self.x[part]))
-            if buffer is None or buffer.shape != view.shape:
-                buffer = np.empty(view.shape, view.dtype)
-            np.copyto(buffer, view)
-            places = (part.stop - part.start) * self.out_size[0] * self.out_size[1]
-            yield part, buffer.reshape(-1, places).T if self.by_place else buffer.reshape(places, -1)
+    def gather(self, part: slice) -> Any:
+        """The windows of some images as a matrix (M, K); valid until this thread gathers the next ones."""
+        view = self._view(self._padded(self.x[part]))
+        columns = _buffer(view.shape, view.dtype)
+        np.copyto(columns, view)
+        places = (part.stop - part.start) * self.out_size[0] * self.out_size[1]
+        return columns.reshape(-1, places).T if self.by_place else columns.reshape(places, -1)
 
     def _padded(self, images: Any) -> Any:
         top, left = self.padding

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from .threads import slices
+
 # Work is cut into pieces of about this many bytes, so that what one pass writes the next still finds in the cache.
 CACHE_BYTES = 1 << 20
 
@@ -28,6 +30,11 @@ def empty_like_channels_last(shape: tuple[int, ...], dtype: Any) -> Any:
     """An uninitialized (N, C, H, W) array with channels-last memory."""
     n, c, height, width = shape
     return channels_first(np.empty((n, height, width, c), dtype))
+
+
+def images(x: Any) -> list[slice]:
+    """The first axis in pieces whose data fill the cache."""
+    return slices(len(x), CACHE_BYTES // max(1, x.nbytes // max(1, len(x))))
 
 
 def same_memory(a: Any, b: Any) -> bool:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from ..reference.normalization import Normalization
 from .layout import CACHE_BYTES
+from .threads import for_each, slices
 
 
 def as_rows(x: Any) -> Any:
@@ -21,10 +21,8 @@ def from_rows(rows: Any, shape: tuple[int, ...]) -> Any:
     return np.moveaxis(rows.reshape(shape[0], *shape[2:], shape[1]), -1, 1)
 
 
-def pieces(rows: Any) -> Iterator[slice]:
-    step = max(1, CACHE_BYTES // max(1, rows.shape[1] * rows.itemsize))
-    for first in range(0, len(rows), step):
-        yield slice(first, first + step)
+def pieces(rows: Any) -> list[slice]:
+    return slices(len(rows), CACHE_BYTES // max(1, rows.shape[1] * rows.itemsize))
 
 
 class ChannelsLastNormalization(Normalization):
@@ -32,21 +30,26 @@ class ChannelsLastNormalization(Normalization):
         if x.size == 0:
             return super().batch_norm(x, weight, bias, eps)
         rows = as_rows(x)
-        share = np.full(len(rows), 1 / len(rows), x.dtype)  # a product with it is a mean, at the speed of BLAS
-        mean = share @ rows
-        variance = np.zeros_like(mean)
-        for piece in pieces(rows):
+        y = np.empty_like(rows)
+
+        def sums(piece: slice) -> Any:
+            return np.ones(piece.stop - piece.start, x.dtype) @ rows[piece]  # a sum at the speed of BLAS
+
+        def squares(piece: slice) -> Any:
             centered = rows[piece] - mean
-            variance += np.einsum("mc,mc->c", centered, centered)
-        variance /= len(rows)
+            return np.einsum("mc,mc->c", centered, centered)
+
+        def normalize(piece: slice) -> None:
+            part = np.subtract(rows[piece], mean, out=y[piece])
+            part *= factor
+            if bias is not None:
+                part += bias
+
+        mean = sum(for_each(sums, pieces(rows))) / len(rows)
+        variance = sum(for_each(squares, pieces(rows))) / len(rows)
         scale = 1 / np.sqrt(variance + eps)
         factor = scale if weight is None else scale * weight
-        y = np.empty_like(rows)
-        for piece in pieces(rows):
-            np.subtract(rows[piece], mean, out=y[piece])
-            y[piece] *= factor
-            if bias is not None:
-                y[piece] += bias
+        for_each(normalize, pieces(rows))
         return (from_rows(y, x.shape), mean, variance), (x, mean, scale, weight, bias is not None)
 
     def batch_norm_backward(self, saved: Any, dout: Any) -> tuple[Any, ...]:
@@ -54,19 +57,23 @@ class ChannelsLastNormalization(Normalization):
         if x.size == 0:
             return super().batch_norm_backward(saved, dout)
         rows, grad_rows = as_rows(x), as_rows(dout)
-        count = len(rows)
-        sum_dy = np.ones(count, x.dtype) @ grad_rows
-        sum_dy_z = np.zeros_like(mean)
-        for piece in pieces(rows):
-            sum_dy_z += np.einsum("mc,mc->c", rows[piece] - mean, grad_rows[piece])
-        sum_dy_z *= scale
-        factor = scale if weight is None else scale * weight
-        slope = -scale * sum_dy_z / count
         dx = np.empty_like(rows)
-        for piece in pieces(rows):
+
+        def sums(piece: slice) -> tuple[Any, Any]:
+            part = grad_rows[piece]
+            return np.ones(len(part), x.dtype) @ part, np.einsum("mc,mc->c", rows[piece] - mean, part)
+
+        def differentiate(piece: slice) -> None:
             part = np.subtract(rows[piece], mean, out=dx[piece])
             part *= slope
             part += grad_rows[piece]
-            part -= sum_dy / count
+            part -= mean_dy
             part *= factor
+
+        by_piece = for_each(sums, pieces(rows))
+        sum_dy = sum(dy for dy, _ in by_piece)
+        sum_dy_z = sum(dy_z for _, dy_z in by_piece) * scale
+        factor = scale if weight is None else scale * weight
+        slope, mean_dy = -scale * sum_dy_z / len(rows), sum_dy / len(rows)
+        for_each(differentiate, pieces(rows))
         return from_rows(dx, x.shape), None if weight is None else sum_dy_z, sum_dy if has_bias else None

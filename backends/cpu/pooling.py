@@ -8,7 +8,9 @@ import numpy as np
 
 from ..geometry import Pair, output_size
 from ..reference.pooling import Pooling
+from .layout import images
 from .masking import masked
+from .threads import for_each
 
 MOST_PLACES = 255
 
@@ -25,11 +27,15 @@ class ChannelsLastPooling(Pooling):
         memory = x.transpose(0, 2, 3, 1)
         best = np.full((n, *out_size, c), -np.inf, x.dtype)
         winner = np.zeros(best.shape, np.uint8)
-        for number, (outputs, inputs) in enumerate(places):
-            value, rival, place = memory[:, *inputs], best[:, *outputs], winner[:, *outputs]
-            # The numbers grow, so the last one that was larger is the maximum of (larger * number): no branch.
-            np.maximum(place, (value > rival).view(np.uint8) * np.uint8(number), out=place)
-            np.maximum(rival, value, out=rival)
+
+        def pool(part: slice) -> None:
+            for number, (outputs, inputs) in enumerate(places):
+                value, rival, place = memory[part, *inputs], best[part, *outputs], winner[part, *outputs]
+                # The numbers grow, so the last one that was larger is the maximum of (larger * number): no branch.
+                np.maximum(place, (value > rival).view(np.uint8) * np.uint8(number), out=place)
+                np.maximum(rival, value, out=rival)
+
+        for_each(pool, images(x))
         if not np.isfinite(best).all():  # NaN compares with nothing, and -inf does not beat the first -inf
             return self._from_reference(x, kernel, stride, padding, dilation, ceil_mode)
         apart = stride[0] >= kernel[0] and stride[1] >= kernel[1] and dilation == (1, 1)
@@ -42,12 +48,16 @@ class ChannelsLastPooling(Pooling):
         (n, c, height, width), winner, places, apart = rest
         gradient = dout.transpose(0, 2, 3, 1)
         dx = np.zeros((n, height, width, c), dout.dtype)
-        for number, (outputs, inputs) in enumerate(places):
-            won = winner[:, *outputs] == number
-            if apart:  # no element is in two windows
-                masked(gradient[:, *outputs], won, out=dx[:, *inputs])
-            else:
-                dx[:, *inputs] += masked(gradient[:, *outputs], won)
+
+        def share_out(part: slice) -> None:
+            for number, (outputs, inputs) in enumerate(places):
+                won = winner[part, *outputs] == number
+                if apart:  # no element is in two windows
+                    masked(gradient[part, *outputs], won, out=dx[part, *inputs])
+                else:
+                    dx[part, *inputs] += masked(gradient[part, *outputs], won)
+
+        for_each(share_out, images(dx))
         return (dx.transpose(0, 3, 1, 2),)
 
     def _from_reference(self, *arguments: Any) -> tuple[Any, Any]:

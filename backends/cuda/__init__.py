@@ -24,6 +24,13 @@ def device_count() -> int:
     return probe().count
 
 
+def missing() -> str | None:
+    """What stands in the way of using a GPU, and what to do; None where nothing does."""
+    from .probe import probe
+
+    return probe().missing
+
+
 def device_index(array: Any) -> int | None:
     """The GPU on which ``array`` lies; None for anything that is not a CuPy array."""
     if not type(array).__module__.startswith("cupy"):  # asked without importing cupy for those who do not use it
@@ -31,4 +38,4 @@ def device_index(array: Any) -> int | None:
     return int(array.device.id)
 
 
-__all__ = ["DeviceError", "backend", "device_count", "device_index"]
+__all__ = ["DeviceError", "backend", "device_count", "device_index", "missing"]

@@ -36,7 +36,7 @@ class Convolution:
         """x (N, C, H, W), weight (O, C / groups, KH, KW), bias (O) or None: (N, O, OH, OW)."""
         xp = self.xp
         grouped = self._group_windows(x, weight.shape[2:], stride, padding, dilation, groups)
-        filters = weight.reshape(groups, -1, *weight.shape[1:])
+        filters = weight.reshape(groups, weight.shape[0] // groups, *weight.shape[1:])
         # n batch, g group, c channel in, o channel out, i j output place, u v kernel place
         out = xp.einsum("ngcijuv,gocuv->ngoij", grouped, filters, optimize=True)
         out = out.reshape(x.shape[0], weight.shape[0], *out.shape[3:])
@@ -48,10 +48,10 @@ class Convolution:
         xp = self.xp
         x, weight, has_bias, stride, padding, dilation, groups = saved
         kernel = weight.shape[2:]
-        per_group = dout.reshape(dout.shape[0], groups, -1, *dout.shape[2:])
+        per_group = dout.reshape(dout.shape[0], groups, dout.shape[1] // groups, *dout.shape[2:])
         grad_x = grad_weight = grad_bias = None
         if needs[0]:
-            filters = weight.reshape(groups, -1, *weight.shape[1:])
+            filters = weight.reshape(groups, weight.shape[0] // groups, *weight.shape[1:])
             grad_windows = xp.einsum("ngoij,gocuv->ngcijuv", per_group, filters, optimize=True)
             grad_windows = grad_windows.reshape(x.shape[0], x.shape[1], *dout.shape[2:], *kernel)
             grad_x = self._fold(grad_windows, x.shape, stride, padding, dilation)

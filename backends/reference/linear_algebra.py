@@ -76,20 +76,22 @@ class LinearAlgebra:
     def logdet_backward(self, x: Any, dout: Any) -> tuple[Any, ...]:
         return (dout[..., None, None] * self.xp.linalg.inv(x).swapaxes(-1, -2),)
 
-    def norm(self, x: Any, axis: Axes = None, keepdims: bool = False) -> tuple[Any, Any]:
-        """The Euclidean norm sqrt(sum x^2), scaled by the largest magnitude so that no square overflows."""
+    def norm(self, x: Any, p: float = 2.0, axis: Axes = None, keepdims: bool = False) -> tuple[Any, Any]:
+        """(sum |x|^p)^(1/p) for 0 < p < inf, scaled by the largest magnitude so that no power overflows."""
         xp = self.xp
         if x.size == 0:
-            out = xp.sqrt(xp.sum(x * x, axis=axis, keepdims=keepdims))
-            return out, (x, out, axis)
+            out = xp.sum(x, axis=axis, keepdims=keepdims)
+            return out, (x, out, p, axis)
         peak = xp.max(xp.abs(x), axis=axis, keepdims=True)
         scale = xp.where((peak > 0) & xp.isfinite(peak), peak, 1).astype(x.dtype, copy=False)
-        out = scale * xp.sqrt(xp.sum((x / scale) ** 2, axis=axis, keepdims=True))
-        return (out if keepdims else xp.squeeze(out, axis=axis)), (x, out, axis)
+        out = scale * xp.sum(xp.abs(x / scale) ** p, axis=axis, keepdims=True) ** (1 / p)
+        return (out if keepdims else xp.squeeze(out, axis=axis)), (x, out, p, axis)
 
     def norm_backward(self, saved: Any, dout: Any) -> tuple[Any, ...]:
-        """x / norm; the subgradient at 0 is taken as 0."""
-        x, out, axis = saved
+        """sign(x) (|x| / norm)^(p - 1); the subgradient at the zero vector is taken as 0."""
+        xp = self.xp
+        x, out, p, axis = saved
         length = out.reshape(spread(dout, x.shape, axis).shape)
-        safe = self.xp.where(length == 0, 1, length).astype(x.dtype, copy=False)
-        return (spread(dout, x.shape, axis) * (x / safe),)
+        safe = xp.where(length == 0, 1, length).astype(x.dtype, copy=False)
+        slope = x / safe if p == 2 else xp.where(x == 0, 0, xp.sign(x) * xp.abs(x / safe) ** (p - 1))
+        return (spread(dout, x.shape, axis) * slope.astype(x.dtype, copy=False),)

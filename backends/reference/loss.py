@@ -17,8 +17,7 @@ class Losses:
     def binary_cross_entropy(self, p: Any, target: Any) -> tuple[Any, Any]:
         """-(t log p + (1 - t) log(1 - p)), each logarithm at least -100."""
         xp = self.xp
-        with xp.errstate(divide="ignore", invalid="ignore"):
-            log_p, log_q = xp.log(p), xp.log1p(-p)
+        log_p, log_q = xp.log(p), xp.log1p(-p)
         log_p, log_q = xp.maximum(log_p, LEAST_LOG), xp.maximum(log_q, LEAST_LOG)
         return -(target * log_p + (1 - target) * log_q), (p, target, log_p, log_q)
 

@@ -23,9 +23,10 @@ class Normalization:
         """
         xp = self.xp
         axes = (0, *range(2, x.ndim))
-        mean = x.mean(axis=axes)
+        count = max(x.size // max(x.shape[1], 1), 1)  # an empty batch has mean and variance 0, and no warning
+        mean = x.sum(axis=axes) / count
         centered = x - by_channel(mean, x.ndim)
-        variance = (centered * centered).mean(axis=axes)  # two passes: E[x^2] - E[x]^2 would cancel
+        variance = (centered * centered).sum(axis=axes) / count  # two passes: E[x^2] - E[x]^2 would cancel
         scale = 1 / xp.sqrt(variance + eps)
         y = centered * by_channel(scale if weight is None else scale * weight, x.ndim)
         if bias is not None:
@@ -36,7 +37,7 @@ class Normalization:
         """With z the normalized x and m the count: dx = weight scale (dy - sum(dy) / m - z sum(dy z) / m)."""
         x, mean, scale, weight, has_bias = saved
         axes = (0, *range(2, x.ndim))
-        count = x.size // x.shape[1]
+        count = max(x.size // max(x.shape[1], 1), 1)
         z = (x - by_channel(mean, x.ndim)) * by_channel(scale, x.ndim)
         sum_dy = dout.sum(axis=axes)
         sum_dy_z = (dout * z).sum(axis=axes)

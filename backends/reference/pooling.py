@@ -46,8 +46,10 @@ class Pooling:
         xp = self.xp
         (n, c, height, width), winners = saved
         dx = xp.zeros((n * c, height * width), dtype=dout.dtype)
-        rows = xp.arange(n * c)[:, None]
-        xp.add.at(dx, (rows, winners.reshape(n * c, -1)), dout.reshape(n * c, -1))
+        planes = (n * c, winners.shape[2] * winners.shape[3])
+        seen = winners >= 0  # -1: a window that saw nothing but padding
+        places = xp.where(seen, winners, 0).reshape(planes)
+        xp.add.at(dx, (xp.arange(n * c)[:, None], places), xp.where(seen, dout, 0).reshape(planes))
         return (dx.reshape(n, c, height, width),)
 
     def avg_pool2d(

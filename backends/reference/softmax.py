@@ -33,8 +33,7 @@ class Softmax:
         xp = self.xp
         if x.size == 0:
             return x.copy()
-        with xp.errstate(invalid="ignore"):
-            shifted = x - xp.max(x, axis=axis, keepdims=True)
+        shifted = x - xp.max(x, axis=axis, keepdims=True)
         return shifted - xp.log(xp.sum(xp.exp(shifted), axis=axis, keepdims=True))
 
     def cross_entropy(
@@ -97,8 +96,8 @@ class Softmax:
             return losses, gradient
         if reduction == "sum":
             return losses.sum(), gradient
-        with xp.errstate(divide="ignore", invalid="ignore"):  # every row ignored: 0 / 0 is NaN
-            return losses.sum() / divisor, gradient / divisor
+        # Every row ignored: the loss is 0 / 0, NaN, and the gradient 0, as in PyTorch.
+        return losses.sum() / divisor, gradient / xp.where(divisor == 0, 1, divisor)
 
     def check_labels(self, labels: Any, classes: int, ignore_index: int | None) -> None:
         raise NotImplementedError  # Backend's: how an error travels from the device is the backend's own matter

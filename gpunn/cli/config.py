@@ -10,12 +10,16 @@ from collections.abc import Callable
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from typing import Any
 
+from gpunn import data, models
 from gpunn.cli.parser import Parser, suggestion
 from gpunn.errors import ConfigError
 
 OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop", "adagrad")
 SCHEDULES = ("none", "step", "cosine", "onecycle", "exponential", "plateau")
 AUGMENTATIONS = ("flip", "crop", "cutout")
+# What "auto" means; for all other images it is a flip. A mirrored digit is no digit. Crops help where objects lie
+# anywhere; Fashion-MNIST's fill the image, and there crops cost 1.5% of accuracy in 8 epochs.
+AUGMENTATION_OF = {"mnist": "none", "cifar10": "flip,crop"}
 
 
 @dataclass(frozen=True)
@@ -57,9 +61,11 @@ def option(
 class TrainConfig:
     """Options of one training run. None means: chosen by the rules of ``resolved``."""
 
-    model: str = option("small_cnn", TEXT, "the network", metavar="NAME")
-    data: str = option("fashion-mini", TEXT, "the images", metavar="NAME")
-    data_dir: str | None = option(None, TEXT, "the folder the images are in", metavar="DIR")
+    model: str = option(
+        "small_cnn", TEXT, f"the network: {', '.join(models.names(classifiers_only=True))}", metavar="NAME"
+    )
+    data: str = option("fashion-mini", TEXT, f"the images: {', '.join(data.names())}", metavar="NAME")
+    data_dir: str | None = option(None, TEXT, "the folder the images are in (default: data)", metavar="DIR")
     download: bool = option(False, SWITCH, "fetch the images into --data-dir if they are not there")
     image_size: int | None = option(
         None, COUNT, "side in pixels to which the images are resized (default: they keep their own)", metavar="N"
@@ -112,7 +118,7 @@ class TrainConfig:
         "auto",
         AUGMENTATION,
         f"random changes of the training images: {AUGMENTATION.expected} "
-        "(auto: crop for mnist, flip,crop for others)",
+        "(auto: none for mnist, flip,crop for cifar10, flip for others)",
         metavar="LIST",
     )
     clip_norm: float | None = option(None, POSITIVE, "bound for the norm of the gradients", metavar="NORM")
@@ -209,21 +215,20 @@ def build(explicit: dict[str, Any]) -> TrainConfig:
 def resolved(config: TrainConfig, *, has_batchnorm: bool) -> TrainConfig:
     """Every option that was left to a rule, set by that rule."""
     optimizer, schedule = config.optimizer, config.schedule
+    momentum = {"sgd": 0.9, "rmsprop": 0.0}.get(optimizer) if config.momentum is None else config.momentum
     rates = {"sgd": 0.1 if has_batchnorm else 0.03, "adagrad": 0.01}
     chosen: dict[str, Any] = {
         "lr": rates.get(optimizer, 0.001),
         "weight_decay": {"sgd": 5e-4, "adamw": 0.01}.get(optimizer, 0.0),
-        "momentum": {"sgd": 0.9, "rmsprop": 0.0}.get(optimizer),
+        "momentum": momentum,
+        "nesterov": bool(momentum) if optimizer == "sgd" else None,
         "warmup": 0.25 if schedule == "onecycle" else None,
         "schedule_epochs": {"step": max(config.epochs // 3, 1), "plateau": 3}.get(schedule),
         "schedule_factor": {"step": 0.1, "plateau": 0.1, "exponential": 0.9}.get(schedule),
     }
     chosen = {name: value for name, value in chosen.items() if getattr(config, name) is None}
-    if config.nesterov is None and optimizer == "sgd":
-        chosen["nesterov"] = chosen.get("momentum", config.momentum) > 0
     if config.augment == "auto":
-        # A mirrored digit is no digit, and writing direction matters in few other pictures.
-        chosen["augment"] = "crop" if config.data == "mnist" else "flip,crop"
+        chosen["augment"] = AUGMENTATION_OF.get(config.data, "flip")
     return replace(config, **chosen)
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from gpunn import data
 from gpunn.cli import experiment
 from gpunn.cli.config import COUNT
 from gpunn.cli.parser import Parser
+from gpunn.data import Dataset, load
 from gpunn.device import choose
 from gpunn.errors import ConfigError, DataError
 
@@ -35,7 +35,7 @@ def main(argv: Sequence[str]) -> int:
     device, _ = choose(given.device)
     opened = experiment.open_checkpoint(given.checkpoint, device)
     described, training = opened.experiment, opened.config
-    dataset = data.load(
+    dataset = load(
         given.data or described.data,
         given.data_dir or training.get("data_dir"),
         train=False,
@@ -51,10 +51,10 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def check_fit(described: experiment.Experiment, dataset: data.Dataset, file: str) -> None:
+def check_fit(described: experiment.Experiment, dataset: Dataset, file: str) -> None:
     """Raise ``DataError`` unless the data set is of the kind that the network was trained for."""
-    trained = (described.in_channels, tuple(described.image_size), len(described.classes))
-    given = (dataset.in_channels, tuple(dataset.image_size), len(dataset.classes))
+    trained = (described.in_channels, described.image_size, len(described.classes))
+    given = (dataset.in_channels, dataset.image_size, len(dataset.classes))
     if trained != given:
         raise DataError(
             f"{dataset.name} has {_kind(*given)}, but {file} was trained for {_kind(*trained)}; "

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gpunn import data, models, nn
+from gpunn import nn
 from gpunn.cli.parser import suggestion
+from gpunn.data import DataLoader, Dataset, Normalize
 from gpunn.errors import CheckpointError, ConfigError
+from gpunn.models import build, names
 from gpunn.training import RunDirectory, evaluate, load, load_into
 
 
@@ -30,21 +32,21 @@ class Experiment:
         height, width = self.image_size
         if height != width:
             raise ConfigError(f"the networks take square images, {self.data} has {height}x{width}; give --image-size")
-        return models.build(self.model, len(self.classes), self.in_channels, height)
+        return build(self.model, len(self.classes), self.in_channels, height)
 
-    def normalize(self) -> data.Normalize:
-        return data.Normalize(self.mean, self.std)
+    def normalize(self) -> Normalize:
+        return Normalize(self.mean, self.std)
 
-    def loader(self, dataset: data.Dataset, batch_size: int | None = None) -> data.DataLoader:
+    def loader(self, dataset: Dataset, batch_size: int | None = None) -> DataLoader:
         """The images of ``dataset`` in their order, none left out."""
-        return data.DataLoader(dataset, batch_size or self.batch_size, transforms=[self.normalize()])
+        return DataLoader(dataset, batch_size or self.batch_size, transforms=[self.normalize()])
 
 
 def check_model(name: str) -> None:
     """Raise ``ConfigError`` unless there is a classifier of this name: said before the images are read."""
-    known = models.names(classifiers_only=True)
+    known = names(classifiers_only=True)
     if name not in known:
-        what = "model {!r} gives no classes" if name in models.names() else "unknown model {!r}"
+        what = "model {!r} gives no classes" if name in names() else "unknown model {!r}"
         raise ConfigError(f"{what.format(name)}{suggestion(name, known)}; expected one of {', '.join(known)}")
 
 
@@ -53,7 +55,7 @@ def evaluation_loss() -> nn.CrossEntropyLoss:
     return nn.CrossEntropyLoss()
 
 
-def measure(net: Any, loader: data.DataLoader) -> tuple[float, float]:
+def measure(net: Any, loader: DataLoader) -> tuple[float, float]:
     """(mean cross-entropy, accuracy) of the network on the images of ``loader``."""
     reading = evaluate(net, evaluation_loss(), loader)
     assert reading is not None

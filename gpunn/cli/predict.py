@@ -49,7 +49,11 @@ def read_image(path: str, channels: int, size: tuple[int, int]) -> np.ndarray:
 
     try:
         with Image.open(path) as file:
-            image = ImageOps.exif_transpose(file).convert("L" if channels == 1 else "RGB")
+            image = ImageOps.exif_transpose(file)
+            if image.mode == "I" or image.mode.startswith("I;16"):
+                # 16 bits a pixel: the upper eight, as for training. Pillow's own conversion would clip at 255.
+                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+            image = image.convert("L" if channels == 1 else "RGB")
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist; give the path of an image file") from error
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:

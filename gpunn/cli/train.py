@@ -5,18 +5,19 @@ from __future__ import annotations
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import gpunn
-from gpunn import data, nn, optim
+from gpunn import nn, optim
 from gpunn.cli import config as options
 from gpunn.cli import experiment
 from gpunn.cli.config import TrainConfig
 from gpunn.cli.experiment import Experiment
 from gpunn.cli.main import INTERRUPTED
 from gpunn.cli.parser import Parser
+from gpunn.data import Cutout, DataLoader, Dataset, Normalize, RandomCrop, RandomHorizontalFlip, load
 from gpunn.device import choose
 from gpunn.errors import ConfigError
 from gpunn.training import RunDirectory, Trainer, TrainingInterrupted
@@ -55,7 +56,7 @@ def main(argv: Sequence[str]) -> int:
     net = described.build()
     has_batchnorm = any(isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)) for module in net.modules())
     config = options.resolved(config, has_batchnorm=has_batchnorm)
-    train_loader = data.DataLoader(
+    train_loader = DataLoader(
         train_set,
         config.batch_size,
         shuffle=True,
@@ -116,7 +117,7 @@ def _configuration(given: dict[str, Any]) -> tuple[TrainConfig, RunDirectory | N
     return options.resumed(options.from_toml(run.config_path), given, str(run.path)), run
 
 
-def _load_data(config: TrainConfig) -> tuple[data.Dataset, data.Dataset, str]:
+def _load_data(config: TrainConfig) -> tuple[Dataset, Dataset, str]:
     """Training images, the images that each epoch is measured on, and what these are called."""
     train_set = _load(config, train=True)
     if config.validation > 0:
@@ -125,14 +126,14 @@ def _load_data(config: TrainConfig) -> tuple[data.Dataset, data.Dataset, str]:
     return train_set, _load(config, train=False), "test"
 
 
-def _load(config: TrainConfig, train: bool) -> data.Dataset:
-    return data.load(
+def _load(config: TrainConfig, train: bool) -> Dataset:
+    return load(
         config.data, config.data_dir, train, config.download, image_size=config.image_size, seed=config.seed
     )
 
 
-def _describe(config: TrainConfig, train_set: data.Dataset) -> Experiment:
-    normalize = data.Normalize.of(train_set)
+def _describe(config: TrainConfig, train_set: Dataset) -> Experiment:
+    normalize = Normalize.of(train_set)
     return Experiment(
         model=config.model,
         data=config.data,
@@ -148,26 +149,29 @@ def _describe(config: TrainConfig, train_set: data.Dataset) -> Experiment:
 
 def _augmentation(config: TrainConfig, image_size: tuple[int, int]) -> list[Any]:
     side = min(image_size)
-    transforms = {
-        "flip": data.RandomHorizontalFlip,
-        "crop": lambda: data.RandomCrop(image_size, padding=max(side // CROP_PADDING, 1)),
-        "cutout": lambda: data.Cutout(max(side // 4, 1)),
+    transforms: dict[str, Callable[[], Any]] = {
+        "flip": RandomHorizontalFlip,
+        "crop": lambda: RandomCrop(image_size, padding=max(side // CROP_PADDING, 1)),
+        "cutout": lambda: Cutout(max(side // 4, 1)),
     }
     return [transforms[name]() for name in config.augment.split(",") if name != "none"]
 
 
 def _optimizer(config: TrainConfig, net: Any) -> optim.Optimizer:
-    common = {"lr": config.lr, "weight_decay": config.weight_decay}
-    if config.optimizer == "sgd":
-        return optim.SGD(net.parameters(), **common, momentum=config.momentum, nesterov=config.nesterov)
-    if config.optimizer == "rmsprop":
-        return optim.RMSprop(net.parameters(), **common, momentum=config.momentum)
-    kinds = {"adam": optim.Adam, "adamw": optim.AdamW, "adagrad": optim.Adagrad}
-    return kinds[config.optimizer](net.parameters(), **common)
+    kinds: dict[str, Callable[..., optim.Optimizer]] = {
+        "sgd": optim.SGD,
+        "adam": optim.Adam,
+        "adamw": optim.AdamW,
+        "rmsprop": optim.RMSprop,
+        "adagrad": optim.Adagrad,
+    }
+    given = {name: getattr(config, name) for name in ("lr", "weight_decay", "momentum", "nesterov")}
+    # What has no meaning for an optimizer is None.
+    return kinds[config.optimizer](net.parameters(), **{k: v for k, v in given.items() if v is not None})
 
 
 def _scheduler(config: TrainConfig, optimizer: optim.Optimizer, steps: int) -> Any:
-    schedules = optim.lr_scheduler
+    schedules: Any = optim.lr_scheduler
     if config.schedule == "onecycle":
         # The momentum stays as it is: cycling it helps little and would surprise who gave --momentum.
         return schedules.OneCycleLR(

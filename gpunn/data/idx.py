@@ -78,7 +78,7 @@ def _read(file: BinaryIO, path: Path) -> np.ndarray:
     expected = math.prod(shape) * dtype.itemsize
     # Read to the end, not `expected` bytes: a damaged header may promise more than memory holds.
     content = file.read()
-    if len(content) < expected:
+    if len(content) != expected:
         what = "cut short" if len(content) < expected else "too long"
         raise DataError(
             f"{path}: {what}: {len(content)} bytes after the header; expected {expected} for shape {shape}"

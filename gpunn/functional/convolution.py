@@ -49,18 +49,19 @@ def conv2d(
 def _check(input: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> None:
     if weight.ndim != 4:
         raise ValueError(f"conv2d: expected weight of shape (O, C / groups, KH, KW), got {weight.shape}")
+    if groups < 1 or weight.shape[0] % groups:
+        raise ValueError(f"conv2d: expected groups to divide the {weight.shape[0]} output channels, got {groups}")
     channels = weight.shape[1] * groups
     if input.ndim != 4 or input.shape[1] != channels:
         raise ValueError(f"conv2d: expected input of shape (N, {channels}, H, W), got {input.shape}")
-    if groups < 1 or weight.shape[0] % groups:
-        raise ValueError(f"conv2d: expected groups to divide the {weight.shape[0]} output channels, got {groups}")
     if bias is not None and bias.shape != (weight.shape[0],):
         raise ValueError(f"conv2d: expected bias of shape ({weight.shape[0]},), got {bias.shape}")
-    if input.dtype != weight.dtype:
-        raise TypeError(
-            f"conv2d: expected input and weight of one dtype, got {input.dtype.name} and {weight.dtype.name}; "
-            f"use input.to('{weight.dtype.name}')"
-        )
+    for name, other in [("input", input), ("bias", bias)]:
+        if other is not None and other.dtype != weight.dtype:
+            raise TypeError(
+                f"conv2d: expected {name} and weight of one dtype, got {other.dtype.name} and {weight.dtype.name}; "
+                f"use .to('{weight.dtype.name}')"
+            )
 
 
 def _resolve_padding(

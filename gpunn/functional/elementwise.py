@@ -21,7 +21,9 @@ def minimum(a: Any, b: Any) -> Tensor:
 
 
 def where(condition: Any, a: Any, b: Any) -> Tensor:
-    """``a`` where the condition is true, else ``b``."""
+    """``a`` where the condition is true, else ``b``; two plain numbers give float32."""
+    if type(a) in (int, float) and type(b) in (int, float) and isinstance(condition, Tensor):
+        a = Tensor(condition.backend.asarray(a, dtype="float32"), condition.backend)
     return apply("where", condition, a, b)
 
 
@@ -34,6 +36,8 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
 
 def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """Tensors of equal shape along a new dimension."""
+    if not tensors:
+        raise ValueError("stack: expected at least one tensor, got none")
     return cat([t.unsqueeze(dim) for t in tensors], dim)
 
 

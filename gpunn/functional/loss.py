@@ -41,9 +41,10 @@ def cross_entropy(
     check_reduction("cross_entropy", reduction)
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"cross_entropy: expected 0 <= label_smoothing <= 1, got {label_smoothing}")
-    target = _as_target("cross_entropy", input, target)
+    target = _as_target(input, target)
     options = {"label_smoothing": label_smoothing, "reduction": reduction}
     scores, restore = _rows(input)
+    weight = _class_weight("cross_entropy", weight, scores)
     if target.dtype.kind == "f":
         if target.shape != input.shape:
             raise ValueError(f"cross_entropy: expected probabilities of shape {input.shape}, got {target.shape}")
@@ -60,13 +61,14 @@ def nll_loss(
 ) -> Tensor:
     """-input[target], the input being log-probabilities; arguments and shapes as for `cross_entropy` with labels."""
     check_reduction("nll_loss", reduction)
-    labels = _labels("nll_loss", input, _as_target("nll_loss", input, target))
+    labels = _labels("nll_loss", input, _as_target(input, target))
     scores, restore = _rows(input)
     backend, classes = input.backend, scores.shape[1]
     backend.check_labels(labels.data, classes, ignore_index)
     counts = labels.data != ignore_index
     safe = backend.xp.where(counts, labels.data, 0)
-    per_class = backend.ones((classes,), input.dtype) if weight is None else as_operand(weight, backend).data
+    weight = _class_weight("nll_loss", weight, scores)
+    per_class = backend.ones((classes,), input.dtype) if weight is None else weight.data
     row_weight = Tensor(backend.xp.where(counts, per_class[safe], 0).astype(input.dtype), backend)
     picked = scores[backend.xp.arange(len(safe)), safe]
     # A row without weight adds 0 even where its log-probability is -inf.
@@ -117,18 +119,21 @@ def multi_margin_loss(
     check_reduction("multi_margin_loss", reduction)
     if p not in (1, 2):
         raise ValueError(f"multi_margin_loss: expected p to be 1 or 2, got {p}")
-    labels = _labels("multi_margin_loss", input, _as_target("multi_margin_loss", input, target))
+    if input.ndim > 2:
+        raise ValueError(f"multi_margin_loss: expected scores of shape (N, C) or (C), got {input.shape}")
+    labels = _labels("multi_margin_loss", input, _as_target(input, target))
     scores, restore = _rows(input)
+    weight = _class_weight("multi_margin_loss", weight, scores)
     backend, (rows, classes) = input.backend, scores.shape
     backend.check_labels(labels.data, classes, None)
     xp = backend.xp
     right = scores[xp.arange(rows), labels.data].reshape(rows, 1)
-    hinge = (margin - right + scores).clamp(min=0)
+    hinge = (margin - right + scores).relu()
     hinge = hinge if p == 1 else hinge * hinge
     others = Tensor((xp.arange(classes) != labels.data[:, None]).astype(input.dtype), backend)
     losses = (hinge * others).sum(1) / classes
     if weight is not None:
-        losses = losses * as_operand(weight, backend)[labels.data]
+        losses = losses * weight[labels.data]
     return losses.reshape(restore) if reduction == "none" else reduce(losses, reduction)
 
 
@@ -142,13 +147,13 @@ def soft_margin_loss(input: Tensor, target: Any, reduction: str = "mean") -> Ten
 
 def hinge_loss(input: Tensor, target: Any, margin: float = 1.0, reduction: str = "mean") -> Tensor:
     """max(0, margin - m), m = target * input. C. Cortes and V. Vapnik, 1995."""
-    return reduce((margin - _margin("hinge_loss", input, target, reduction)).clamp(min=0), reduction)
+    return reduce((margin - _margin("hinge_loss", input, target, reduction)).relu(), reduction)
 
 
 def modified_huber_loss(input: Tensor, target: Any, reduction: str = "mean") -> Tensor:
     """max(0, 1 - m)^2 for m >= -1, else -4 m, with m = target * input. T. Zhang, 2004."""
     m = _margin("modified_huber_loss", input, target, reduction)
-    square = (1 - m).clamp(min=0) ** 2
+    square = (1 - m).relu() ** 2
     return reduce(where(m >= -1, square, -4 * m), reduction)
 
 
@@ -173,14 +178,24 @@ def _margin(name: str, input: Tensor, target: Any, reduction: str) -> Tensor:
 def _same_shape(name: str, input: Tensor, target: Any, reduction: str) -> Tensor:
     """The target as a tensor of the input's dtype; ValueError where its shape is another (it would broadcast silently)."""
     check_reduction(name, reduction)
-    target = _as_target(name, input, target)
+    target = _as_target(input, target)
     if target.shape != input.shape:
         raise ValueError(f"{name}: expected target of shape {input.shape}, got {target.shape}")
     return target if target.dtype == input.dtype else target.to(dtype=input.dtype)
 
 
-def _as_target(name: str, input: Tensor, target: Any) -> Tensor:
+def _as_target(input: Tensor, target: Any) -> Tensor:
     return target if isinstance(target, Tensor) else Tensor(input.backend.asarray(target), input.backend)
+
+
+def _class_weight(name: str, weight: Any, scores: Tensor) -> Tensor | None:
+    """One weight a class as a tensor of the scores' dtype; ValueError where there are more or fewer."""
+    if weight is None:
+        return None
+    weight = as_operand(weight, scores.backend)
+    if weight.shape != scores.shape[1:]:
+        raise ValueError(f"{name}: expected weight of shape {scores.shape[1:]}, got {weight.shape}")
+    return weight.to(dtype=scores.dtype)
 
 
 def _rows(input: Tensor) -> tuple[Tensor, tuple[int, ...]]:

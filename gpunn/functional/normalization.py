@@ -36,7 +36,10 @@ def batch_norm(
         raise ValueError(f"batch_norm: expected more than 1 value per channel when training, got input of shape {input.shape}")
     backend = input.backend
     arrays = [t if t is None else t.data for t in (input, weight, bias)]
-    (out, mean, variance), saved = backend.batch_norm(*arrays, eps=eps)
+    with backend.quiet():
+        (out, mean, variance), saved = backend.batch_norm(arrays[0], arrays[1], arrays[2], eps=eps)
+    if count == 0:  # nothing was seen: the running statistics stay
+        running_mean = running_var = None
     if running_mean is not None:
         running_mean.data += momentum * (mean - running_mean.data)
     if running_var is not None:

@@ -31,7 +31,8 @@ def max_pool2d(
     kernel, stride, padding = _window("max_pool2d", kernel_size, stride, padding)
     dilation = pair(dilation, "max_pool2d: dilation")
     _check_size("max_pool2d", input, kernel, stride, padding, dilation, ceil_mode)
-    options = {"kernel": kernel, "stride": stride, "padding": padding, "dilation": dilation, "ceil_mode": ceil_mode}
+    options: dict[str, Any] = {"kernel": kernel, "stride": stride, "padding": padding}
+    options |= {"dilation": dilation, "ceil_mode": ceil_mode}
     if not return_indices:
         return apply("max_pool2d", input, **options)
     backend = input.backend
@@ -75,6 +76,8 @@ def adaptive_avg_pool2d(input: Tensor, output_size: int | Sequence[int | None]) 
     if input.ndim != 4 or 0 in input.shape[1:]:
         raise ValueError(f"adaptive_avg_pool2d: expected input of shape (N, C, H, W), none empty but N, got {input.shape}")
     wanted = (output_size, output_size) if isinstance(output_size, int) else tuple(output_size)
+    if len(wanted) != 2:
+        raise ValueError(f"adaptive_avg_pool2d: expected output_size to be a number or a pair, got {output_size}")
     kept = [given if want is None else want for want, given in zip(wanted, input.shape[2:], strict=True)]
     return apply("adaptive_avg_pool2d", input, out_size=pair(kept, "adaptive_avg_pool2d: output_size"))
 

@@ -63,7 +63,7 @@ def summary(net: nn.Module, input_shape: tuple[int, ...]) -> Summary:
     "Computing receptive fields of convolutional neural networks", 2019). Layers are taken as a chain, in the order in
     which they run; where branches meet, the figure counts all of them.
     """
-    like = next(net.parameters(), nn.parameter((1,)))
+    like = next(net.parameters(), nn.Parameter([0.0]))
     x = Tensor(like.backend.zeros((1, *input_shape), dtype=like.dtype), like.backend)
     recorder = _Recorder()
     leaves = [(name, module) for name, module in net.named_modules() if next(module.children(), None) is None]

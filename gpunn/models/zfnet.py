@@ -10,7 +10,7 @@ from gpunn import nn
 
 
 class ZFNet(nn.Module):
-    """Images ``(N, in_channels, H, W)`` of at least 55x55 pixels (made for 224x224) to scores ``(N, num_classes)``.
+    """Images ``(N, in_channels, H, W)`` of at least 53x53 pixels (made for 224x224) to scores ``(N, num_classes)``.
 
     At 224x224 the maps have 110, 55, 26, 13 and 6 pixels a side, as in the paper.
     """

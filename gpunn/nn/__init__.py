@@ -1,5 +1,7 @@
 """Modules: layers, containers and losses, with PyTorch's names, arguments and defaults."""
 
+from gpunn import functional, init
+
 from .activation import ELU, LeakyReLU, LogSoftmax, PReLU, ReLU, Sigmoid, Softmax, Softplus, Tanh
 from .container import ModuleList, Sequential
 from .convolution import Conv2d
@@ -20,8 +22,9 @@ from .loss import (
     SigmoidLoss,
     SoftMarginLoss,
 )
-from .module import Module, Parameter, ShapeError, StateDictError, count_parameters, parameter
+from .module import Module, ShapeError, StateDictError, count_parameters
 from .normalization import BatchNorm1d, BatchNorm2d
+from .parameter import Parameter
 from .pooling import AdaptiveAvgPool2d, AvgPool2d, MaxPool2d
 
 __all__ = [
@@ -30,5 +33,5 @@ __all__ = [
     "Linear", "LogSoftmax", "MSELoss", "MaxPool2d", "Maxout", "ModifiedHuberLoss", "Module", "ModuleList",
     "MultiMarginLoss", "NLLLoss", "PReLU", "Parameter", "ReLU", "Sequential", "ShapeError", "Sigmoid", "SigmoidLoss",
     "SoftMarginLoss", "Softmax", "Softplus", "StateDictError", "Tanh", "Unflatten", "count_parameters",
-    "parameter",
+    "functional", "init",
 ]  # fmt: skip

@@ -11,7 +11,8 @@ from gpunn import functional as F
 from gpunn import init
 from gpunn.tensor import Tensor
 
-from .module import Module, ShapeError, parameter
+from .module import Module, ShapeError
+from .parameter import parameter
 
 
 class ReLU(Module):

@@ -8,7 +8,8 @@ from gpunn import functional as F
 from gpunn.tensor import Tensor
 
 from .linear import uniform_by_fan_in_
-from .module import Module, Parameter, ShapeError, parameter
+from .module import Module, ShapeError
+from .parameter import Parameter, parameter
 
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 
@@ -119,7 +120,7 @@ class Conv2d(Module):
     def extra_repr(self) -> str:
         parts = [f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"]
         if self.padding != (0, 0):
-            parts.append(f"padding={self.padding!r}")
+            parts.append(f"padding={self.padding}")
         if self.dilation != (1, 1):
             parts.append(f"dilation={self.dilation}")
         if self.groups != 1:

@@ -9,7 +9,8 @@ from gpunn import functional as F
 from gpunn import init
 from gpunn.tensor import Tensor
 
-from .module import Module, Parameter, ShapeError, parameter
+from .module import Module, ShapeError
+from .parameter import Parameter, parameter
 
 
 def uniform_by_fan_in_(weight: Tensor, bias: Tensor | None) -> None:

@@ -6,9 +6,11 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from gpunn.device import resolve
 from gpunn.errors import GpunnError
-from gpunn.tensor import Tensor, tensor
+from gpunn.tensor import Tensor
+
+from .hooks import RemovableHandle
+from .parameter import Parameter
 
 # Where a module keeps what is registered under a name, and what may stand there.
 REGISTRIES = {"_parameters": "a Parameter", "_buffers": "a Tensor", "_modules": "a Module"}
@@ -21,49 +23,6 @@ class ShapeError(GpunnError, ValueError):
 
 class StateDictError(GpunnError, ValueError, RuntimeError):
     """A state dictionary does not fit the module; the message names every missing, extra or wrongly shaped entry."""
-
-
-class Parameter(Tensor):
-    """A tensor that a module trains: assigning one to a module's attribute registers it under that name.
-
-    ``data`` is a Tensor, whose array is shared, or anything that ``gpunn.tensor`` takes.
-    """
-
-    __slots__ = ()
-
-    def __init__(self, data: Any, requires_grad: bool = True) -> None:
-        source = data if isinstance(data, Tensor) else tensor(data)
-        super().__init__(source.data, source.backend)
-        self.requires_grad = requires_grad
-
-    def __repr__(self) -> str:
-        return f"Parameter containing:\n{super().__repr__()}"
-
-
-def parameter(shape: tuple[int, ...], device: str | None = None, dtype: Any = None) -> Parameter:
-    """A parameter of zeros (float32 unless ``dtype``) that waits for an initializer."""
-    backend = resolve(device)
-    return Parameter(Tensor(backend.zeros(shape, dtype=dtype or "float32"), backend))
-
-
-class RemovableHandle:
-    """What registering a hook returns: ``remove()`` takes the hook away; so does leaving a ``with`` block."""
-
-    def __init__(self, hooks: dict[int, Callable]) -> None:
-        self.hooks = hooks
-        self.key = max(hooks, default=-1) + 1
-
-    def remove(self) -> None:
-        # A later hook may have taken the number of one that was removed, so a handle removes only once.
-        if self.key >= 0:
-            self.hooks.pop(self.key, None)
-        self.key = -1
-
-    def __enter__(self) -> RemovableHandle:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.remove()
 
 
 class LoadResult(NamedTuple):

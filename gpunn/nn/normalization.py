@@ -9,7 +9,8 @@ from gpunn import init
 from gpunn.device import resolve
 from gpunn.tensor import Tensor
 
-from .module import Module, Parameter, ShapeError, parameter
+from .module import Module, ShapeError
+from .parameter import Parameter, parameter
 
 
 class _BatchNorm(Module):
@@ -38,12 +39,14 @@ class _BatchNorm(Module):
         track_running_stats: bool = True,
         device: str | None = None,
         dtype: Any = None,
+        *,
+        bias: bool = True,
     ) -> None:
         super().__init__()
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.affine, self.track_running_stats = affine, track_running_stats
-        for name in ("weight", "bias"):
-            self.register_parameter(name, parameter((num_features,), device, dtype) if affine else None)
+        for name, wanted in (("weight", affine), ("bias", affine and bias)):
+            self.register_parameter(name, parameter((num_features,), device, dtype) if wanted else None)
         for name in ("running_mean", "running_var"):
             tracked = parameter((num_features,), device, dtype).detach() if track_running_stats else None
             self.register_buffer(name, tracked)
@@ -61,8 +64,9 @@ class _BatchNorm(Module):
 
     def reset_parameters(self) -> None:
         self.reset_running_stats()
-        if self.weight is not None and self.bias is not None:
+        if self.weight is not None:
             init.ones_(self.weight)
+        if self.bias is not None:
             init.zeros_(self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -91,7 +95,7 @@ class _BatchNorm(Module):
     def extra_repr(self) -> str:
         return (
             f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
-            f"track_running_stats={self.track_running_stats}"
+            f"bias={self.bias is not None}, track_running_stats={self.track_running_stats}"
         )
 
 

@@ -7,6 +7,7 @@ as many digits as it takes to read the same bits back, so nothing is rounded on 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from dataclasses import dataclass, field
@@ -151,10 +152,8 @@ def _write(path: Path, arrays: dict[str, np.ndarray], metadata: dict[str, str]) 
         if os.name == "posix":  # elsewhere a folder cannot be opened
             _flush_to_disk(path.parent, os.O_RDONLY)
     except (OSError, SafetensorError) as error:
-        try:
+        with contextlib.suppress(OSError):  # where the folder itself is out of reach, the first error says so
             partial.unlink(missing_ok=True)
-        except OSError:
-            pass  # the folder itself is out of reach; the first error says so
         raise CheckpointError(
             f"cannot write the checkpoint {path}: {_one_line(error)}; check that the folder is writable and has room"
         ) from error
@@ -176,7 +175,7 @@ def _read(path: Path, prefixes: tuple[str, ...]) -> tuple[dict[str, np.ndarray],
         raise CheckpointError(f"checkpoint {path} {what}; give the path of a .safetensors file")
     try:
         with safe_open(path, framework="np") as file:
-            names = [name for name in file.keys() if name.startswith(prefixes)]  # noqa: SIM118 (it is no dict)
+            names = [name for name in file.keys() if name.startswith(prefixes)]  # noqa: SIM118 - it is no dict
             arrays = {name: file.get_tensor(name) for name in names}
             return arrays, file.metadata() or {}
     except (SafetensorError, OSError, TypeError, KeyError, AttributeError) as error:

@@ -12,8 +12,13 @@ TRAIN_COLOR = "#3b6fb6"
 HELD_OUT_COLOR = "#d1602b"
 
 
-def draw_curves(history: list[dict[str, Any]], path: str | os.PathLike[str], title: str = "") -> bool:
-    """Draw the records of metrics.jsonl. Returns False, with a line in the log, where matplotlib is not installed."""
+def draw_curves(
+    history: list[dict[str, Any]], path: str | os.PathLike[str], title: str = "", same_loss: bool = True
+) -> bool:
+    """Draw the records of metrics.jsonl. Returns False, with a line in the log, where matplotlib is not installed.
+
+    ``same_loss``: whether training minimized the same loss that evaluation reports; if not, the legend says so.
+    """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -32,7 +37,8 @@ def draw_curves(history: list[dict[str, Any]], path: str | os.PathLike[str], tit
             points = [(r["epoch"], r[key]) for r in history if r.get(key) is not None]
             if points:
                 epochs, values = zip(*points, strict=True)
-                axes.plot(epochs, values, color=color, label=name, marker="o", markersize=3.5, linewidth=1.8)
+                label = "train (as it is minimized)" if key == "train_loss" and not same_loss else name
+                axes.plot(epochs, values, color=color, label=label, marker="o", markersize=3.5, linewidth=1.8)
         axes.set_xlabel("epoch")
         axes.set_ylabel(quantity)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))

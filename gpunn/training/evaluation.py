@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import numpy as np
+
 from gpunn.errors import DataError, NonFiniteError
 from gpunn.tape import no_grad
 from gpunn.tensor import Tensor
@@ -26,7 +28,7 @@ def evaluate(
     was_training = net.training
     net.eval()
     try:
-        with no_grad():
+        with no_grad(), without_warnings():
             for inputs, targets in batches:
                 inputs, targets = on_device(home.backend, home.dtype, inputs, targets)
                 outputs = net(inputs)
@@ -44,6 +46,11 @@ def evaluate(
             "train with a lower lr or with clip_norm, and look for NaN in the data"
         )
     return reading
+
+
+def without_warnings() -> Any:
+    """NumPy keeps quiet about overflow: that a loss is no number is said once, by ``NonFiniteError``."""
+    return np.errstate(over="ignore", invalid="ignore", divide="ignore")
 
 
 def on_device(backend: Any, dtype: Any, inputs: Any, targets: Any) -> tuple[Tensor, Tensor]:

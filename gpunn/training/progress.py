@@ -58,7 +58,7 @@ class Progress:
     def show(self, reading: Reading) -> None:
         if self._bar is None:
             return
-        fields = [f"loss {reading.loss:.4f}"]
+        fields = [f"loss {_short(reading.loss)}"]
         if reading.accuracy is not None:
             fields.append(f"accuracy {reading.accuracy:.2%}")
         if self.gauge is not None:
@@ -82,7 +82,7 @@ def epoch_line(record: dict[str, Any], epochs: int) -> str:
     parts = [f"epoch {record['epoch']:>{len(str(epochs))}}/{epochs}"]
     for name in ("train", "validation", "test"):
         if f"{name}_loss" in record:
-            part = f"{name} loss {record[f'{name}_loss']:.4f}"
+            part = f"{name} loss {_short(record[f'{name}_loss'])}"
             if record.get(f"{name}_accuracy") is not None:
                 part += f" accuracy {record[f'{name}_accuracy']:.2%}"
             parts.append(part)
@@ -90,6 +90,10 @@ def epoch_line(record: dict[str, Any], epochs: int) -> str:
     parts.append(f"{record['seconds']:.1f} s")
     parts.append(f"{record['images_per_second']:,.0f} images/s")
     return "  ".join(parts)
+
+
+def _short(loss: float) -> str:
+    return f"{loss:.4f}" if abs(loss) < 1e4 else f"{loss:.3g}"
 
 
 class DeviceGauge:
@@ -109,7 +113,7 @@ class DeviceGauge:
                 pynvml.nvmlInit()
                 self.handle = _nvml_handle(pynvml, backend.device)
                 self.nvml = pynvml
-            except Exception:  # noqa: BLE001 (not installed, or no access to the counters: a bar can do without)
+            except Exception:  # not installed, or no access to the counters: a bar can do without
                 self.nvml = None
 
     def read(self) -> list[str]:

@@ -19,7 +19,7 @@ from gpunn.random import default_generator
 from gpunn.training import checkpoint as checkpoints
 from gpunn.training.callbacks import Callback
 from gpunn.training.curves import draw_curves
-from gpunn.training.evaluation import Batches, evaluate, on_device
+from gpunn.training.evaluation import Batches, evaluate, on_device, without_warnings
 from gpunn.training.interruption import StopRequest, TrainingInterrupted
 from gpunn.training.metrics import Reading, RunningMetrics
 from gpunn.training.progress import Progress
@@ -47,6 +47,16 @@ class Trainer:
 
     Attributes that tell where it stands: ``epoch`` (epochs done), ``step`` (optimizer steps done), ``history``.
     """
+
+    epoch: int
+    step: int
+    history: list[dict[str, Any]]
+    best_loss: float | None
+    _stale_epochs: int  # since the best
+    # Of the epoch that is going on:
+    _running: RunningMetrics
+    _seconds: float
+    _training_done: bool  # it remains to evaluate
 
     def __init__(
         self,
@@ -117,7 +127,7 @@ class Trainer:
             raise ConfigError("early stopping and ReduceLROnPlateau need a validation loader; pass one to fit")
         self._start_afresh()
         self._open_run(train_loader, resume)
-        with StopRequest() as stop:
+        with StopRequest() as stop, without_warnings():
             while self.epoch < epochs and not self._out_of_patience():
                 record = self._run_epoch(train_loader, validation_loader, epochs, stop)
                 self.progress.line(record, epochs)
@@ -256,8 +266,8 @@ class Trainer:
     def _start_afresh(self) -> None:
         self.epoch = 0
         self.step = 0
-        self.history: list[dict[str, Any]] = []
-        self.best_loss: float | None = None
+        self.history = []
+        self.best_loss = None
         self._stale_epochs = 0
         self._start_epoch_afresh()
 
@@ -338,9 +348,14 @@ class Trainer:
     def _draw_curves(self) -> None:
         if isinstance(self.run_directory, RunDirectory) and self.history:
             names = (self.description.get("model"), self.description.get("data"))
-            draw_curves(self.history, self.run_directory.curves_path, " on ".join(str(n) for n in names if n))
+            draw_curves(
+                self.history,
+                self.run_directory.curves_path,
+                title=" on ".join(str(name) for name in names if name),
+                same_loss=self.evaluation_loss is self.loss,
+            )
 
 
 def _examples_in(loader: Any) -> int | None:
-    dataset = getattr(loader, "dataset", None)
+    dataset: Any = getattr(loader, "dataset", None)
     return len(dataset) if hasattr(dataset, "__len__") else None

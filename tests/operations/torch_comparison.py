@@ -17,25 +17,32 @@ TOLERANCE = {"float64": 1e-9, "float32": 64 * float(np.finfo(np.float32).eps)}
 
 def numbers(*shape: int, seed: int = 0, low: float = -2.0, high: float = 2.0) -> np.ndarray:
     """Uniform float64 numbers."""
-    return np.random.default_rng([seed, *shape]).uniform(low, high, shape)
+    return np.asarray(np.random.default_rng([seed, *shape]).uniform(low, high, shape))
 
 
 def same_as_torch(
-    device: str,
+    device: str, ours: Callable[..., Any], theirs: Callable[..., Any], *arrays: Any, gradients: bool = True
+) -> None:
+    """Assert equal results and gradients, in float64 and in float32.
+
+    Floating-point ``arrays`` require gradients; the functions get those of integers and all other arguments as they are.
+    They may return several tensors; the gradient is that of all floating-point ones, weighted with a fixed pattern.
+    """
+    for dtype in TOLERANCE:
+        _same_in(dtype, backends.get(device), ours, theirs, arrays, gradients)
+
+
+def _same_in(
     dtype: str,
+    backend: backends.Backend,
     ours: Callable[..., Any],
     theirs: Callable[..., Any],
-    *arrays: Any,
-    gradients: bool = True,
+    arrays: tuple[Any, ...],
+    gradients: bool,
 ) -> None:
-    """Assert equal results and gradients; floating-point ``arrays`` are given in ``dtype`` and require gradients.
-
-    The functions may return several tensors; the gradient is that of all floating-point ones, weighted with a fixed
-    pattern.
-    """
     import torch
 
-    backend = backends.get(device)
+    torch.set_num_threads(1)  # the cases are small: threads would wait for each other
     own, other = [], []
     for array in arrays:
         if not isinstance(array, np.ndarray):

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
+
 from gpunn import nn, optim
 from gpunn.errors import CheckpointError
 from gpunn.training import Checkpoint, load, load_into, load_weights, save, save_weights
-from safetensors.numpy import save_file
 
 
 def sample() -> Checkpoint:

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+
 from gpunn import tensor
 from gpunn.training.metrics import RunningMetrics
 

@@ -12,9 +12,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-import gpunn
 import numpy as np
 import pytest
+
+import gpunn
 from gpunn import data, nn, optim
 from gpunn.errors import CheckpointError, ConfigError
 from gpunn.optim import lr_scheduler
@@ -40,8 +41,9 @@ def loaders() -> tuple[data.DataLoader, data.DataLoader]:
 def build(directory: Path | None, kind: str = "sgd", **options: Any) -> Trainer:
     gpunn.manual_seed(5)
     net = nn.Sequential(
-        nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Dropout(0.4), nn.Linear(64, 3)
-    )
+        nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Dropout(0.4),
+        nn.Linear(64, 3),
+    )  # fmt: skip
     if kind == "sgd":
         optimizer: Any = optim.SGD(net.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-3)
         scheduler: Any = lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=EPOCHS * STEPS)
@@ -57,10 +59,10 @@ def build(directory: Path | None, kind: str = "sgd", **options: Any) -> Trainer:
 @pytest.fixture(autouse=True)
 def no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
     """They take longer than the training here, and are tested elsewhere."""
-    monkeypatch.setattr("gpunn.training.trainer.draw_curves", lambda *arguments: True)
+    monkeypatch.setattr("gpunn.training.trainer.draw_curves", lambda *arguments, **options: True)
 
 
-class Killed(Exception):
+class Killed(Exception):  # noqa: N818 - no error, but what kill -9 does
     pass
 
 

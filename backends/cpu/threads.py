@@ -1,0 +1,105 @@
+"""Work on all cores, in pieces that do not depend on how many there are.
+
+NumPy lets other threads run while it computes. A primitive cuts its work into pieces by shape alone, each piece is done
+by one thread, and sums over pieces are taken in their order, so results are the same, bit for bit, on any number of
+cores. While pieces run, the OpenBLAS that NumPy brings is told to use one thread for each product; where it cannot be
+told so, pieces run one after the other and the products use all cores.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+Piece = TypeVar("Piece")
+Result = TypeVar("Result")
+
+# The symbols of the OpenBLAS in NumPy's wheels, and of others.
+SET_THREADS = ("scipy_openblas_set_num_threads64_", "scipy_openblas_set_num_threads", "openblas_set_num_threads64_",
+               "openblas_set_num_threads")  # fmt: skip
+
+
+def core_count() -> int:
+    """GPUNN_NUM_THREADS, else the cores that this process may use: by affinity, and by the control group's quota."""
+    asked = os.environ.get("GPUNN_NUM_THREADS", "")
+    if asked.isdecimal() and int(asked) > 0:
+        return int(asked)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, min(cores, -(-int(quota) // int(period))))
+    except (OSError, ValueError):  # no such file, or "max": no quota
+        return cores
+
+
+@cache
+def blas_thread_setter() -> Callable[[int], Any] | None:
+    """The function of NumPy's OpenBLAS that sets its number of threads; None where it is another library."""
+    folder = Path(np.__file__).parent
+    for library in sorted([*folder.parent.glob("numpy.libs/*openblas*"), *folder.glob(".dylibs/*openblas*")]):
+        try:
+            loaded = ctypes.CDLL(str(library))  # already loaded by NumPy: this is the same copy
+        except OSError:
+            continue
+        for name in SET_THREADS:
+            if hasattr(loaded, name):
+                setter = getattr(loaded, name)
+                setter.argtypes, setter.restype = [ctypes.c_int], None
+                return setter
+    return None
+
+
+class _Crew:
+    """The threads of this process, and a lock so that one primitive at a time hands out pieces."""
+
+    def __init__(self) -> None:
+        self.cores = core_count()
+        self.lock = threading.Lock()
+        self.set_blas_threads = blas_thread_setter() if self.cores > 1 else None
+        self.pool = ThreadPoolExecutor(self.cores, "gpunn-cpu") if self.set_blas_threads else None
+
+
+_crew: _Crew | None = None
+
+
+def _forget_crew() -> None:
+    global _crew
+    _crew = None  # a forked child has the object but none of its threads
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_crew)
+
+
+def for_each(work: Callable[[Piece], Result], pieces: Iterable[Piece]) -> list[Result]:
+    """[work(piece) for piece in pieces], the pieces side by side; the first error is raised when all have ended."""
+    global _crew
+    todo = list(pieces)
+    if _crew is None:
+        _crew = _Crew()
+    crew = _crew
+    # A second thread of the user's that comes along meanwhile does its work alone, and so does a single piece.
+    if len(todo) < 2 or crew.pool is None or crew.set_blas_threads is None or not crew.lock.acquire(blocking=False):
+        return [work(piece) for piece in todo]
+    try:
+        crew.set_blas_threads(1)
+        # Each task gets a copy of the context, because NumPy keeps its error settings there.
+        futures = [crew.pool.submit(copy_context().run, work, piece) for piece in todo]
+        return [future.result() for future in futures]
+    finally:
+        crew.set_blas_threads(crew.cores)
+        crew.lock.release()
+
+
+def slices(length: int, step: int) -> list[slice]:
+    """0..length in pieces of ``step``."""
+    return [slice(first, min(first + step, length)) for first in range(0, length, max(1, step))]

@@ -6,6 +6,7 @@ every primitive of every layer, loss and optimizer. This package knows nothing o
 
 from __future__ import annotations
 
+import copyreg
 import difflib
 import threading
 from typing import Any
@@ -32,7 +33,13 @@ def get(device: str) -> Backend:
     with _lock:
         if name not in _made:
             _made[name] = _make(name)
+            copyreg.pickle(type(_made[name]), _by_name)
         return _made[name]
+
+
+def _by_name(backend: Backend) -> tuple[Any, tuple[str]]:
+    """How a pickled tensor finds its device again."""
+    return get, (backend.device,)
 
 
 def _make(name: str) -> Backend:

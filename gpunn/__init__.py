@@ -12,8 +12,6 @@ from .tape import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from .tensor import Tensor, tensor
 from .version import __version__
 
-
-
 _LAZY = ("checks", "data", "models", "training")
 
 

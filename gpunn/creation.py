@@ -36,7 +36,9 @@ def ones_like(tensor: Tensor) -> Tensor:
     return Tensor(tensor.backend.xp.ones_like(tensor.data), tensor.backend)
 
 
-def arange(start: float, end: float | None = None, step: float = 1, dtype: Any = None, device: str | None = None) -> Tensor:
+def arange(
+    start: float, end: float | None = None, step: float = 1, dtype: Any = None, device: str | None = None
+) -> Tensor:
     """start, start + step, ... below ``end``; int64 for integers, else float32."""
     backend = resolve(device)
     first, last = (0, start) if end is None else (start, end)
@@ -52,7 +54,10 @@ def eye(n: int, dtype: Any = "float32", device: str | None = None) -> Tensor:
 
 
 def rand(
-    *shape: Any, dtype: Any = "float32", device: str | None = None, requires_grad: bool = False,
+    *shape: Any,
+    dtype: Any = "float32",
+    device: str | None = None,
+    requires_grad: bool = False,
     generator: Generator | None = None,
 ) -> Tensor:
     """Uniform numbers in [0, 1): the same on every device, for a seed and a count of earlier draws."""
@@ -63,7 +68,10 @@ def rand(
 
 
 def randn(
-    *shape: Any, dtype: Any = "float32", device: str | None = None, requires_grad: bool = False,
+    *shape: Any,
+    dtype: Any = "float32",
+    device: str | None = None,
+    requires_grad: bool = False,
     generator: Generator | None = None,
 ) -> Tensor:
     """Numbers of the standard normal distribution: the same on every device, since they are made on the host."""

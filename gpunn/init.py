@@ -96,9 +96,7 @@ def ones_(tensor: Tensor) -> Tensor:
     return constant_(tensor, 1.0)
 
 
-def uniform_(
-    tensor: Tensor, low: float = 0.0, high: float = 1.0, generator: random.Generator | None = None
-) -> Tensor:
+def uniform_(tensor: Tensor, low: float = 0.0, high: float = 1.0, generator: random.Generator | None = None) -> Tensor:
     """Fill from the uniform distribution over [low, high), with 24 random bits an element."""
 
     def draw(seed: int, stream: int, count: int, start: int) -> np.ndarray:
@@ -110,9 +108,7 @@ def uniform_(
     return _fill(tensor, generator, draw)
 
 
-def normal_(
-    tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: random.Generator | None = None
-) -> Tensor:
+def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: random.Generator | None = None) -> Tensor:
     """Fill from the normal distribution with the given mean and standard deviation."""
 
     def draw(seed: int, stream: int, count: int, start: int) -> np.ndarray:
@@ -151,9 +147,7 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
         return math.sqrt(2.0 / (1.0 + (0.01 if param is None else param) ** 2))
     gains = {"linear": 1.0, "conv2d": 1.0, "sigmoid": 1.0, "tanh": 5.0 / 3.0, "relu": math.sqrt(2.0), "selu": 0.75}
     if nonlinearity not in gains:
-        raise ValueError(
-            f"calculate_gain: expected one of {', '.join([*gains, 'leaky_relu'])}, got {nonlinearity!r}"
-        )
+        raise ValueError(f"calculate_gain: expected one of {', '.join([*gains, 'leaky_relu'])}, got {nonlinearity!r}")
     return gains[nonlinearity]
 
 

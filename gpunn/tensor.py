@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import builtins
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, SupportsIndex
+from typing import Any
 
 import backends
 from backends import Backend
 
 from . import tape
 from .device import resolve
+from .operators import Operators
 
 # Their gradients are costly and separable: each is computed only for an input that requires it.
 COSTLY = frozenset({"matmul", "linear", "conv2d", "soft_cross_entropy"})
 
 
-class ValuesAndIndices(NamedTuple):
-    """What a maximum or minimum along one dimension returns."""
-
-    values: Tensor
-    indices: Tensor
-
-
-class Tensor:
+class Tensor(Operators):
     """An array of numbers on a device, with automatic differentiation.
 
     Attributes:
@@ -107,7 +100,9 @@ class Tensor:
     def item(self) -> Any:
         """The one element as a Python number."""
         if self.data.size != 1:
-            raise ValueError(f"item: expected a tensor of one element, got shape {self.shape}; use .numpy() or .tolist()")
+            raise ValueError(
+                f"item: expected a tensor of one element, got shape {self.shape}; use .numpy() or .tolist()"
+            )
         return self.numpy().reshape(-1)[0].item()
 
     def tolist(self) -> Any:
@@ -177,7 +172,9 @@ class Tensor:
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
         if requires_grad and self.dtype.kind != "f":
-            raise TypeError(f"only floating-point tensors can require gradients, got {self.dtype.name}; use .to('float32')")
+            raise TypeError(
+                f"only floating-point tensors can require gradients, got {self.dtype.name}; use .to('float32')"
+            )
         if not requires_grad and self.node is not None:
             raise RuntimeError("requires_grad_(False) is for leaves; use .detach() for a tensor that was computed")
         self.requires_grad = requires_grad
@@ -199,10 +196,14 @@ class Tensor:
             retain_graph: keep what the operations saved, so that `backward` can be called again.
         """
         if not self.requires_grad:
-            raise RuntimeError("backward: this tensor does not require gradients, nor does anything it was computed from")
+            raise RuntimeError(
+                "backward: this tensor does not require gradients, nor does anything it was computed from"
+            )
         if gradient is None:
             if self.data.size != 1:
-                raise RuntimeError(f"backward: expected a tensor of one element, got shape {self.shape}; pass gradient=")
+                raise RuntimeError(
+                    f"backward: expected a tensor of one element, got shape {self.shape}; pass gradient="
+                )
             start = self.backend.ones(self.shape, self.dtype)
         else:
             start = self.backend.asarray(gradient.data if isinstance(gradient, Tensor) else gradient, dtype=self.dtype)
@@ -225,241 +226,12 @@ class Tensor:
         borrowed = 0 in grad.strides or (shared_with is not None and backend.xp.may_share_memory(grad, shared_with))
         self.grad = Tensor(grad.copy() if borrowed else grad, backend)
 
-    # Arithmetic
+    @staticmethod
+    def _apply(op: str, *inputs: Any, **options: Any) -> Any:
+        return apply(op, *inputs, **options)  # how the inherited operators reach the functions below
 
-    def __add__(self, other: Any) -> Tensor:
-        return apply("add", self, other)
-
-    def __radd__(self, other: Any) -> Tensor:
-        return apply("add", other, self)
-
-    def __sub__(self, other: Any) -> Tensor:
-        return apply("sub", self, other)
-
-    def __rsub__(self, other: Any) -> Tensor:
-        return apply("sub", other, self)
-
-    def __mul__(self, other: Any) -> Tensor:
-        return apply("mul", self, other)
-
-    def __rmul__(self, other: Any) -> Tensor:
-        return apply("mul", other, self)
-
-    def __truediv__(self, other: Any) -> Tensor:
-        return apply("div", self, other)
-
-    def __rtruediv__(self, other: Any) -> Tensor:
-        return apply("div", other, self)
-
-    def __pow__(self, exponent: Any) -> Tensor:
-        return apply("pow", self, exponent)
-
-    def __rpow__(self, base: Any) -> Tensor:
-        return apply("pow", base, self)
-
-    def __neg__(self) -> Tensor:
-        return apply("neg", self)
-
-    def __matmul__(self, other: Any) -> Tensor:
-        return apply("matmul", self, other)
-
-    def __rmatmul__(self, other: Any) -> Tensor:
-        return apply("matmul", other, self)
-
-    def pow(self, exponent: Any) -> Tensor:
-        return apply("pow", self, exponent)
-
-    def matmul(self, other: Any) -> Tensor:
-        """The matrix product; dimensions before the last two are a batch and broadcast."""
-        return apply("matmul", self, other)
-
-    def exp(self) -> Tensor:
-        return apply("exp", self)
-
-    def log(self) -> Tensor:
-        """The natural logarithm."""
-        return apply("log", self)
-
-    def sqrt(self) -> Tensor:
-        return apply("sqrt", self)
-
-    def abs(self) -> Tensor:
-        return apply("abs", self)
-
-    def reciprocal(self) -> Tensor:
-        return apply("reciprocal", self)
-
-    def clamp(self, min: builtins.float | None = None, max: builtins.float | None = None) -> Tensor:
-        """Cut off below ``min`` and above ``max``; the gradient is 0 where it was cut."""
-        return apply("clamp", self, low=min, high=max)
-
-    def relu(self) -> Tensor:
-        return apply("relu", self)
-
-    def sigmoid(self) -> Tensor:
-        return apply("sigmoid", self)
-
-    def tanh(self) -> Tensor:
-        return apply("tanh", self)
-
-    # Comparison; no gradients
-
-    def __eq__(self, other: Any) -> Any:
-        return self._compare("equal", other)
-
-    def __ne__(self, other: Any) -> Any:
-        return self._compare("not_equal", other)
-
-    def __lt__(self, other: Any) -> Tensor:
-        return self._compare("less", other)
-
-    def __le__(self, other: Any) -> Tensor:
-        return self._compare("less_equal", other)
-
-    def __gt__(self, other: Any) -> Tensor:
-        return self._compare("greater", other)
-
-    def __ge__(self, other: Any) -> Tensor:
-        return self._compare("greater_equal", other)
-
-    __hash__ = object.__hash__  # by identity: tensors are keys of the tape and of optimizers
-
-    def _compare(self, ufunc: str, other: Any) -> Tensor:
-        operand = other.data if isinstance(other, Tensor) else other
-        return Tensor(self.backend.asarray(getattr(self.backend.xp, ufunc)(self.data, operand)), self.backend)
-
-    # Reductions
-
-    def sum(self, dim: Any = None, keepdim: bool = False) -> Tensor:
-        return apply("sum", self, axis=dim, keepdims=keepdim)
-
-    def mean(self, dim: Any = None, keepdim: bool = False) -> Tensor:
-        return apply("mean", self, axis=dim, keepdims=keepdim)
-
-    def var(self, dim: Any = None, correction: int = 1, keepdim: bool = False) -> Tensor:
-        """The mean squared distance from the mean, the sum divided by count - correction."""
-        centered = self - self.mean(dim, keepdim=True)
-        total = (centered * centered).sum(dim, keepdim)
-        count = self.numel() // builtins.max(total.numel(), 1)
-        return total / (count - correction) if count > correction else total * builtins.float("nan")
-
-    def std(self, dim: Any = None, correction: int = 1, keepdim: bool = False) -> Tensor:
-        """The square root of `var`; its gradient where nothing varies is taken as 0."""
-        spread = (self - self.mean(dim, keepdim=True)).norm(2, dim, keepdim)
-        degrees = self.numel() // builtins.max(spread.numel(), 1) - correction
-        return spread / degrees**0.5 if degrees > 0 else spread * builtins.float("nan")
-
-    def max(self, dim: int | None = None, keepdim: bool = False) -> Any:
-        """The largest of all elements, or with ``dim`` a pair (values, indices) along it.
-
-        Of all: elements that tie share the gradient. Along a dimension: the first one takes it. As in PyTorch.
-        """
-        return self.amax() if dim is None else self._along("max_along", dim, keepdim)
-
-    def min(self, dim: int | None = None, keepdim: bool = False) -> Any:
-        """The smallest; see `max`."""
-        return self.amin() if dim is None else self._along("min_along", dim, keepdim)
-
-    def amax(self, dim: Any = None, keepdim: bool = False) -> Tensor:
-        return apply("amax", self, axis=dim, keepdims=keepdim)
-
-    def amin(self, dim: Any = None, keepdim: bool = False) -> Tensor:
-        return apply("amin", self, axis=dim, keepdims=keepdim)
-
-    def argmax(self, dim: int | None = None) -> Tensor:
-        return Tensor(self.backend.asarray(self.backend.xp.argmax(self.data, axis=dim)), self.backend)
-
-    def argmin(self, dim: int | None = None) -> Tensor:
-        return Tensor(self.backend.asarray(self.backend.xp.argmin(self.data, axis=dim)), self.backend)
-
-    def logsumexp(self, dim: Any, keepdim: bool = False) -> Tensor:
-        return apply("logsumexp", self, axis=dim, keepdims=keepdim)
-
-    def norm(self, p: builtins.float = 2.0, dim: Any = None, keepdim: bool = False) -> Tensor:
-        """(sum |x|^p)^(1/p) over all elements or along ``dim``; p = inf is the largest magnitude."""
-        if p == builtins.float("inf"):
-            return self.abs().amax(dim, keepdim)
-        if p == 1:
-            return self.abs().sum(dim, keepdim)
-        if p <= 0:
-            raise ValueError(f"norm: expected p > 0, got {p}")
-        return apply("norm", self, p=p, axis=dim, keepdims=keepdim)
-
-    def _along(self, op: str, dim: int, keepdim: bool) -> ValuesAndIndices:
-        (values, indices), saved = getattr(self.backend, op)(self.data, axis=dim, keepdims=keepdim)
-        backward = getattr(self.backend, f"{op}_backward")
-        out = record(op, values, (self,), lambda dout: backward(saved, dout))
-        return ValuesAndIndices(out, Tensor(indices, self.backend))
-
-    # Shape
-
-    def reshape(self, *shape: Any) -> Tensor:
-        return apply("reshape", self, shape=_dimensions(shape))
-
-    def view(self, *shape: Any) -> Tensor:
-        """`reshape`; it copies where the memory order leaves no other way."""
-        return self.reshape(*shape)
-
-    def flatten(self, start_dim: int = 0, end_dim: int = -1) -> Tensor:
-        """Join the dimensions from ``start_dim`` to ``end_dim`` into one."""
-        if self.ndim == 0:
-            return self.reshape(1)
-        first, last = _place(start_dim, self.ndim), _place(end_dim, self.ndim)
-        if first > last:
-            raise ValueError(f"flatten: expected start_dim to come before end_dim, got {start_dim} and {end_dim}")
-        joined = 1
-        for n in self.shape[first : last + 1]:
-            joined *= n
-        return self.reshape(*self.shape[:first], joined, *self.shape[last + 1 :])
-
-    def permute(self, *dims: Any) -> Tensor:
-        return apply("permute", self, axes=_dimensions(dims))
-
-    def transpose(self, dim0: int, dim1: int) -> Tensor:
-        """Exchange two dimensions."""
-        order = list(range(self.ndim))
-        order[dim0], order[dim1] = order[dim1], order[dim0]
-        return self.permute(*order)
-
-    def expand(self, *shape: Any) -> Tensor:
-        """Repeat dimensions of length 1 without a copy; -1 keeps a length."""
-        wanted = _dimensions(shape)
-        added = len(wanted) - self.ndim
-        return apply("expand", self, shape=tuple(self.shape[i - added] if n == -1 else n for i, n in enumerate(wanted)))
-
-    def unsqueeze(self, dim: int) -> Tensor:
-        place = _place(dim, self.ndim + 1)
-        return self.reshape(*self.shape[:place], 1, *self.shape[place:])
-
-    def squeeze(self, dim: int | None = None) -> Tensor:
-        if dim is None:
-            return self.reshape(tuple(n for n in self.shape if n != 1))
-        place = _place(dim, self.ndim)
-        return self.reshape(self.shape[:place] + self.shape[place + 1 :]) if self.shape[place] == 1 else self
-
-    def __getitem__(self, index: Any) -> Tensor:
-        return apply("getitem", self, index=_plain_index(index))
-
-    def __setitem__(self, index: Any, value: Any) -> None:
-        if self.requires_grad and tape.is_grad_enabled():
-            raise RuntimeError("a tensor that requires gradients cannot be written to; do it within gpunn.no_grad()")
-        self.data[_plain_index(index)] = value.data if isinstance(value, Tensor) else value
-
-    # Matrices
-
-    def trace(self) -> Tensor:
-        """The sum of the diagonal of a matrix."""
-        if self.ndim != 2:
-            raise ValueError(f"trace: expected a matrix, got shape {self.shape}")
-        return apply("trace", self)
-
-    def inverse(self) -> Tensor:
-        """Of a square matrix, or of a batch of them."""
-        return apply("inverse", self)
-
-    def logdet(self) -> Tensor:
-        """The logarithm of the determinant; NaN where that is negative."""
-        return apply("logdet", self)
+    def _constant(self, array: Any) -> Tensor:
+        return Tensor(self.backend.asarray(array), self.backend)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         if self.node is not None:
@@ -494,8 +266,10 @@ def move(array: Any, source: Backend, target: Backend) -> Any:
     return array if source is target else target.asarray(source.to_numpy(array))
 
 
-def apply(op: str, *inputs: Any, **options: Any) -> Tensor:
+def apply(op: str, *inputs: Any, **options: Any) -> Any:
     """Carry out primitive ``op`` of the inputs' backend and write it on the tape.
+
+    The result is a tensor; where the primitive has several, a tuple of them, of which the first is differentiable.
 
     Args:
         inputs: tensors (at least one), arrays, plain numbers or None, in the order of the primitive's array arguments.
@@ -507,14 +281,18 @@ def apply(op: str, *inputs: Any, **options: Any) -> Tensor:
     with backend.quiet():
         out, saved = getattr(backend, op)(*arrays, **options)
     gradients = getattr(backend, f"{op}_backward")
-    if op in COSTLY:
-        needs = tuple(isinstance(x, Tensor) and x.requires_grad for x in operands)
-        return record(op, out, operands, lambda dout: gradients(saved, dout, needs), backend)
-    return record(op, out, operands, lambda dout: gradients(saved, dout), backend)
+    needs = (tuple(isinstance(x, Tensor) and x.requires_grad for x in operands),) if op in COSTLY else ()
+    first, *others = out if isinstance(out, tuple) else (out,)
+    result = record(op, first, operands, lambda dout: gradients(saved, dout, *needs), backend)
+    return (result, *(Tensor(backend.asarray(x), backend) for x in others)) if others else result
 
 
 def record(
-    name: str, out: Any, inputs: tuple[Any, ...], backward: Callable[[Any], tuple[Any, ...]], backend: Backend | None = None
+    name: str,
+    out: Any,
+    inputs: tuple[Any, ...],
+    backward: Callable[[Any], tuple[Any, ...]],
+    backend: Backend | None = None,
 ) -> Tensor:
     """The tensor of ``out``; on the tape if an input requires gradients and the tape is on.
 
@@ -552,23 +330,3 @@ def as_operand(x: Any, backend: Backend) -> Any:
     if getattr(x, "shape", None) == ():  # NumPy's scalars would widen float32 to float64, Python's do not
         return x.item()
     return Tensor(backend.asarray(x), backend)
-
-
-def _dimensions(given: tuple[Any, ...]) -> tuple[int, ...]:
-    """(2, 3) from both f(2, 3) and f((2, 3))."""
-    return tuple(given[0]) if len(given) == 1 and not isinstance(given[0], SupportsIndex) else tuple(given)
-
-
-def _place(dim: int, ndim: int) -> int:
-    """A dimension counted from the end as one counted from the start; IndexError where there is none."""
-    if not -ndim <= dim < ndim:
-        raise IndexError(f"dimension {dim} is out of range: expected {-ndim} to {ndim - 1}")
-    return dim % ndim
-
-
-def _plain_index(index: Any) -> Any:
-    if isinstance(index, tuple):
-        return tuple(_plain_index(part) for part in index)
-    if isinstance(index, Tensor):
-        return index.data
-    return index

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ..geometry import Pair, output_size
+from ..geometry import Pair, effective_kernel, output_size
 from ..reference.convolution import Convolution, Needs
 from .layout import channels_first, channels_last
 from .threads import for_each, slices
@@ -29,7 +29,13 @@ MANY_GROUPS = 8  # from here on the einsum of the reference is quicker than a pr
 
 class ChannelsLastConvolution(Convolution):
     def conv2d(
-        self, x: Any, weight: Any, bias: Any, stride: Pair = (1, 1), padding: Pair = (0, 0), dilation: Pair = (1, 1),
+        self,
+        x: Any,
+        weight: Any,
+        bias: Any,
+        stride: Pair = (1, 1),
+        padding: Pair = (0, 0),
+        dilation: Pair = (1, 1),
         groups: int = 1,
     ) -> tuple[Any, Any]:
         if groups > MANY_GROUPS or x.size == 0 or weight.size == 0:
@@ -82,9 +88,8 @@ class ChannelsLastConvolution(Convolution):
 
     def _input_gradient(self, windows: _Windows, weight: Any, grad_out: Any) -> Any:
         """With stride 1 it is the convolution of the output's gradient with the flipped filters, else a scatter."""
-        around = tuple(
-            d * (k - 1) - p for k, p, d in zip(windows.kernel, windows.padding, windows.dilation, strict=True)
-        )
+        extent = effective_kernel(windows.kernel, windows.dilation)
+        around = (extent[0] - 1 - windows.padding[0], extent[1] - 1 - windows.padding[1])
         if windows.stride == (1, 1) and min(around) >= 0:
             flipped = weight.transpose(1, 0, 2, 3)[:, :, ::-1, ::-1]
             return self.conv2d(channels_first(grad_out), flipped, None, (1, 1), around, windows.dilation)[0]
@@ -236,5 +241,3 @@ class _Windows:
         if self.by_place:
             return grad_x[:, :, top : top + height, left : left + width]
         return channels_first(grad_x[:, top : top + height, left : left + width])
-
-

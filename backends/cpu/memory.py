@@ -25,4 +25,5 @@ def keep_freed_memory() -> bool:
     if mallopt is None:
         return False
     options = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: LARGEST, M_TOP_PAD: 64 << 20}
-    return all([mallopt(option, value) == 1 for option, value in options.items()])
+    done = [mallopt(option, value) for option, value in options.items()]  # each one, also after a failure
+    return all(result == 1 for result in done)

@@ -17,7 +17,13 @@ MOST_PLACES = 255
 
 class ChannelsLastPooling(Pooling):
     def max_pool2d(
-        self, x: Any, kernel: Pair, stride: Pair, padding: Pair = (0, 0), dilation: Pair = (1, 1), ceil_mode: bool = False
+        self,
+        x: Any,
+        kernel: Pair,
+        stride: Pair,
+        padding: Pair = (0, 0),
+        dilation: Pair = (1, 1),
+        ceil_mode: bool = False,
     ) -> tuple[Any, Any]:
         n, c, height, width = x.shape
         out_size = output_size((height, width), kernel, stride, padding, dilation, ceil_mode)

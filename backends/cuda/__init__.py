@@ -21,7 +21,7 @@ def device_count() -> int:
     """How many GPUs can be used; 0 where CuPy, the driver or a device is missing."""
     from .probe import probe
 
-    return probe().count
+    return probe().devices
 
 
 def missing() -> str | None:

@@ -10,9 +10,9 @@ INSTALL_HINT = "pip install 'gpunn[cuda13]' (or 'gpunn[cuda12]' for a driver of 
 
 
 class Probe(NamedTuple):
-    """``count`` usable GPUs; where it is 0, ``missing`` says in one line what is not there and what to do."""
+    """``devices`` usable GPUs; where it is 0, ``missing`` says in one line what is not there and what to do."""
 
-    count: int
+    devices: int
     missing: str | None
 
 

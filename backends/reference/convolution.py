@@ -30,7 +30,13 @@ class Convolution:
     xp: Any
 
     def conv2d(
-        self, x: Any, weight: Any, bias: Any, stride: Pair = (1, 1), padding: Pair = (0, 0), dilation: Pair = (1, 1),
+        self,
+        x: Any,
+        weight: Any,
+        bias: Any,
+        stride: Pair = (1, 1),
+        padding: Pair = (0, 0),
+        dilation: Pair = (1, 1),
         groups: int = 1,
     ) -> tuple[Any, Any]:
         """x (N, C, H, W), weight (O, C / groups, KH, KW), bias (O) or None: (N, O, OH, OW)."""
@@ -62,9 +68,7 @@ class Convolution:
             grad_bias = dout.sum(axis=(0, 2, 3))
         return grad_x, grad_weight, grad_bias
 
-    def _group_windows(
-        self, x: Any, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair, groups: int
-    ) -> Any:
+    def _group_windows(self, x: Any, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> Any:
         (top, left), xp = padding, self.xp
         padded = xp.pad(x, ((0, 0), (0, 0), (top, top), (left, left))) if top or left else x
         views = windows(xp, padded, kernel, stride, dilation)
@@ -74,9 +78,7 @@ class Convolution:
         """The transpose of taking windows: every element sums the gradients of all windows it was seen in."""
         n, c, height, width = shape
         out_height, out_width, kernel_height, kernel_width = grad_windows.shape[2:]
-        padded = self.xp.zeros(
-            (n, c, height + 2 * padding[0], width + 2 * padding[1]), dtype=grad_windows.dtype
-        )
+        padded = self.xp.zeros((n, c, height + 2 * padding[0], width + 2 * padding[1]), dtype=grad_windows.dtype)
         for u in range(kernel_height):
             for v in range(kernel_width):
                 top, left = u * dilation[0], v * dilation[1]

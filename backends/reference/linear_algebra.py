@@ -42,9 +42,7 @@ class LinearAlgebra:
             out += bias
         return out, (x, weight, bias is not None)
 
-    def linear_backward(
-        self, saved: Any, dout: Any, needs: Needs = (True, True, True)
-    ) -> tuple[Any, ...]:
+    def linear_backward(self, saved: Any, dout: Any, needs: Needs = (True, True, True)) -> tuple[Any, ...]:
         x, weight, has_bias = saved
         rows = dout.reshape(-1, dout.shape[-1])
         grad_x = self.xp.matmul(dout, weight) if needs[0] else None

@@ -14,17 +14,29 @@ class Pooling:
     xp: Any
 
     def max_pool2d(
-        self, x: Any, kernel: Pair, stride: Pair, padding: Pair = (0, 0), dilation: Pair = (1, 1), ceil_mode: bool = False
+        self,
+        x: Any,
+        kernel: Pair,
+        stride: Pair,
+        padding: Pair = (0, 0),
+        dilation: Pair = (1, 1),
+        ceil_mode: bool = False,
     ) -> tuple[Any, Any]:
         """The largest element of each window; the first one at a tie, and NaN where the window has one."""
-        (best, winners), saved = self.max_pool2d_with_indices(x, kernel, stride, padding, dilation, ceil_mode)
+        (best, _), saved = self.max_pool2d_with_indices(x, kernel, stride, padding, dilation, ceil_mode)
         return best, saved
 
     def max_pool2d_backward(self, saved: Any, dout: Any) -> tuple[Any, ...]:
         return self.max_pool2d_with_indices_backward(saved, dout)
 
     def max_pool2d_with_indices(
-        self, x: Any, kernel: Pair, stride: Pair, padding: Pair = (0, 0), dilation: Pair = (1, 1), ceil_mode: bool = False
+        self,
+        x: Any,
+        kernel: Pair,
+        stride: Pair,
+        padding: Pair = (0, 0),
+        dilation: Pair = (1, 1),
+        ceil_mode: bool = False,
     ) -> tuple[Any, Any]:
         """out = (maxima, their positions in the plane, row * W + column, int64), both (N, C, OH, OW)."""
         xp = self.xp
@@ -53,8 +65,14 @@ class Pooling:
         return (dx.reshape(n, c, height, width),)
 
     def avg_pool2d(
-        self, x: Any, kernel: Pair, stride: Pair, padding: Pair = (0, 0), ceil_mode: bool = False,
-        count_include_pad: bool = True, divisor_override: int | None = None,
+        self,
+        x: Any,
+        kernel: Pair,
+        stride: Pair,
+        padding: Pair = (0, 0),
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+        divisor_override: int | None = None,
     ) -> tuple[Any, Any]:
         """The sum of each window over the number of its elements (or over ``divisor_override``)."""
         xp = self.xp
@@ -114,8 +132,15 @@ class Pooling:
                 yield (rows_out, columns_out), (rows_in, columns_in)
 
     def _divisor(
-        self, size: Pair, out_size: Pair, kernel: Pair, stride: Pair, padding: Pair, count_include_pad: bool,
-        override: int | None, dtype: Any,
+        self,
+        size: Pair,
+        out_size: Pair,
+        kernel: Pair,
+        stride: Pair,
+        padding: Pair,
+        count_include_pad: bool,
+        override: int | None,
+        dtype: Any,
     ) -> Any:
         """How many elements each window has: shape (OH, OW). Padding counts on request, an overhang never."""
         if override is not None:

@@ -37,7 +37,12 @@ class Softmax:
         return shifted - xp.log(xp.sum(xp.exp(shifted), axis=axis, keepdims=True))
 
     def cross_entropy(
-        self, logits: Any, labels: Any, weight: Any = None, ignore_index: int = -100, label_smoothing: float = 0.0,
+        self,
+        logits: Any,
+        labels: Any,
+        weight: Any = None,
+        ignore_index: int = -100,
+        label_smoothing: float = 0.0,
         reduction: str = "mean",
     ) -> tuple[Any, Any]:
         """logits (N, C), labels int (N): the loss, a scalar or (N) for reduction "none".

@@ -18,7 +18,7 @@ from ..errors import GpunnError
 from ..tape import enable_grad, no_grad
 from ..tensor import Tensor
 
-SMALL = 64  # an input of up to this many elements is also checked element by element
+SMALL = 32  # an input of up to this many elements is also checked element by element
 SEED = 0x6772616463686B  # of the directions and the weights of the outputs
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 import sys
 from collections.abc import Sequence
 
@@ -18,7 +19,9 @@ COMMANDS = {
     "predict": "name what is on an image",
     "doctor": "show versions and devices, and which device would be chosen and why",
 }
-INTERRUPTED = 130  # what a shell expects of a program that Ctrl-C has ended
+# What a shell expects of a program that Ctrl-C has ended, and of one whose reader has gone.
+INTERRUPTED = 130
+BROKEN_PIPE = 141
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,6 +38,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(f"out of memory ({error}); give a smaller --batch-size")
     except KeyboardInterrupt:
         return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read the output has gone, as in `gpunn train | head`. Python would complain once more at its exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
 
 
 def _run(arguments: list[str]) -> int:

@@ -24,7 +24,9 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
     """x for x > 0, else weight x; the weight has one element, or one a channel (dimension 1). K. He et al., 2015."""
     if weight.numel() != 1 and (input.ndim < 2 or weight.shape != (input.shape[1],)):
         channels = input.shape[1] if input.ndim > 1 else 1
-        raise ValueError(f"prelu: expected a weight of 1 or {channels} elements for input {input.shape}, got {weight.shape}")
+        raise ValueError(
+            f"prelu: expected a weight of 1 or {channels} elements for input {input.shape}, got {weight.shape}"
+        )
     return apply("prelu", input, weight)
 
 

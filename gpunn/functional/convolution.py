@@ -10,8 +10,13 @@ from .window import pair
 
 
 def conv2d(
-    input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int | Pair = 1,
-    padding: int | Pair | str = 0, dilation: int | Pair = 1, groups: int = 1,
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: int | Pair = 1,
+    padding: int | Pair | str = 0,
+    dilation: int | Pair = 1,
+    groups: int = 1,
 ) -> Tensor:
     """Slide each filter over the input (cross-correlation).
 
@@ -64,9 +69,7 @@ def _check(input: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> N
             )
 
 
-def _resolve_padding(
-    input: Tensor, padding: str, kernel: Pair, stride: Pair, dilation: Pair
-) -> tuple[Tensor, Pair]:
+def _resolve_padding(input: Tensor, padding: str, kernel: Pair, stride: Pair, dilation: Pair) -> tuple[Tensor, Pair]:
     if padding == "valid":
         return input, (0, 0)
     if padding != "same":

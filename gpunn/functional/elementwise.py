@@ -66,7 +66,9 @@ def _places(input: Tensor, dim: int, before: int, after: int, mode: str) -> Any:
     length = input.shape[dim]
     most = {"reflect": length - 1, "circular": length}.get(mode, max(before, after))
     if max(before, after) > most or length == 0:
-        raise ValueError(f"pad: mode '{mode}' widens dimension {dim} of length {length} by at most {most}, got {(before, after)}")
+        raise ValueError(
+            f"pad: mode '{mode}' widens dimension {dim} of length {length} by at most {most}, got {(before, after)}"
+        )
     xp = input.backend.xp
     places = xp.arange(-before, length + after)
     if mode == "replicate":

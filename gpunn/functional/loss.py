@@ -22,7 +22,11 @@ def reduce(losses: Tensor, reduction: str) -> Tensor:
 
 
 def cross_entropy(
-    input: Tensor, target: Any, weight: Any = None, ignore_index: int = -100, reduction: str = "mean",
+    input: Tensor,
+    target: Any,
+    weight: Any = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
     label_smoothing: float = 0.0,
 ) -> Tensor:
     """-log softmax(input)[target]: how many nats the right class was missed by.
@@ -214,5 +218,7 @@ def _labels(name: str, input: Tensor, target: Tensor) -> Tensor:
         raise TypeError(f"{name}: expected integer labels, got {target.dtype.name}; use .to('int64')")
     expected = input.shape[:1] + input.shape[2:] if input.ndim > 1 else ()
     if input.ndim == 0 or target.shape != expected:
-        raise ValueError(f"{name}: expected labels of shape {expected} for scores of shape {input.shape}, got {target.shape}")
+        raise ValueError(
+            f"{name}: expected labels of shape {expected} for scores of shape {input.shape}, got {target.shape}"
+        )
     return target.reshape(-1) if target.dtype.name == "int64" else target.reshape(-1).to(dtype="int64")

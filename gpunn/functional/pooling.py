@@ -7,13 +7,18 @@ from typing import Any
 
 from backends.geometry import Pair, output_size
 
-from ..tensor import Tensor, apply, record
+from ..tensor import Tensor, apply
 from .window import pair
 
 
 def max_pool2d(
-    input: Tensor, kernel_size: int | Pair, stride: int | Pair | None = None, padding: int | Pair = 0,
-    dilation: int | Pair = 1, ceil_mode: bool = False, return_indices: bool = False,
+    input: Tensor,
+    kernel_size: int | Pair,
+    stride: int | Pair | None = None,
+    padding: int | Pair = 0,
+    dilation: int | Pair = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
 ) -> Any:
     """The largest element of each window; padding counts as -inf.
 
@@ -31,20 +36,18 @@ def max_pool2d(
     kernel, stride, padding = _window("max_pool2d", kernel_size, stride, padding)
     dilation = pair(dilation, "max_pool2d: dilation")
     _check_size("max_pool2d", input, kernel, stride, padding, dilation, ceil_mode)
-    options: dict[str, Any] = {"kernel": kernel, "stride": stride, "padding": padding}
-    options |= {"dilation": dilation, "ceil_mode": ceil_mode}
-    if not return_indices:
-        return apply("max_pool2d", input, **options)
-    backend = input.backend
-    (out, indices), saved = backend.max_pool2d_with_indices(input.data, **options)
-    gradients = backend.max_pool2d_with_indices_backward
-    pooled = record("max_pool2d", out, (input,), lambda dout: gradients(saved, dout))
-    return pooled, Tensor(indices, backend)
+    op = "max_pool2d_with_indices" if return_indices else "max_pool2d"
+    return apply(op, input, kernel=kernel, stride=stride, padding=padding, dilation=dilation, ceil_mode=ceil_mode)
 
 
 def avg_pool2d(
-    input: Tensor, kernel_size: int | Pair, stride: int | Pair | None = None, padding: int | Pair = 0,
-    ceil_mode: bool = False, count_include_pad: bool = True, divisor_override: int | None = None,
+    input: Tensor,
+    kernel_size: int | Pair,
+    stride: int | Pair | None = None,
+    padding: int | Pair = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
 ) -> Tensor:
     """The mean of each window; padding counts as zeros, or not at all without ``count_include_pad``.
 
@@ -74,7 +77,9 @@ def adaptive_avg_pool2d(input: Tensor, output_size: int | Sequence[int | None]) 
     if input.ndim == 3:
         return adaptive_avg_pool2d(input.unsqueeze(0), output_size).squeeze(0)
     if input.ndim != 4 or 0 in input.shape[1:]:
-        raise ValueError(f"adaptive_avg_pool2d: expected input of shape (N, C, H, W), none empty but N, got {input.shape}")
+        raise ValueError(
+            f"adaptive_avg_pool2d: expected input of shape (N, C, H, W), none empty but N, got {input.shape}"
+        )
     wanted = (output_size, output_size) if isinstance(output_size, int) else tuple(output_size)
     if len(wanted) != 2:
         raise ValueError(f"adaptive_avg_pool2d: expected output_size to be a number or a pair, got {output_size}")

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from gpunn.device import resolve
 from gpunn.errors import GpunnError
 from gpunn.tensor import Tensor
 
@@ -286,8 +287,12 @@ class Module:
             if dtype is not None:
                 raise TypeError(f"to: expected to(device, dtype), got to({device!r}, {dtype!r})")
             device, dtype = None, device
+        name = dtype if isinstance(dtype, str) else getattr(dtype, "name", None) or getattr(dtype, "__name__", dtype)
+        if dtype is not None and name not in DTYPE_NAMES:
+            raise TypeError(f"to: expected a dtype of {', '.join(DTYPE_NAMES)}, got {name}")
+        backend = None if device is None else resolve(device)
         for value in [*self.parameters(), *self.buffers()]:
-            _move(value, device, dtype)
+            _move(value, backend, dtype)
         return self
 
     def cpu(self) -> Module:
@@ -367,9 +372,9 @@ def _array_for(target: Tensor, value: Any) -> Any:
     return target.backend.asarray(value)
 
 
-def _move(value: Tensor, device: str | None, dtype: Any) -> None:
+def _move(value: Tensor, backend: Any, dtype: Any) -> None:
     for part in (value, value.grad):
         if part is not None:
             # bfloat16 is no dtype of NumPy's own and of no floating kind, so ask what the dtype is not.
-            moved = part.detach().to(device, None if part.dtype.kind in "iub" else dtype)
+            moved = part.detach().to(backend, None if part.dtype.kind in "iub" else dtype)
             part.data, part.backend = moved.data, moved.backend

@@ -11,11 +11,15 @@ from typing import Any, Self
 
 
 class TrainingInterrupted(KeyboardInterrupt):
-    """Training was stopped by the user. ``checkpoint`` is the file it can go on from (None without a run directory)."""
+    """Training was stopped by the user. ``checkpoint`` is the file it can go on from (None without a run directory).
+
+    ``epoch``: how many are done. ``step``: steps done of the next one.
+    """
 
     def __init__(self, checkpoint: Path | None, epoch: int, step: int) -> None:
         where = f"saved in {checkpoint}" if checkpoint else "not saved: the trainer has no run directory"
-        super().__init__(f"training stopped in epoch {epoch} after step {step}; {where}")
+        when = f"in epoch {epoch + 1} after step {step}" if step else f"after epoch {epoch}"
+        super().__init__(f"training stopped {when}; {where}")
         self.checkpoint = checkpoint
         self.epoch = epoch
         self.step = step
@@ -36,7 +40,8 @@ class StopRequest:
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
             for number in self.SIGNALS:
-                if signal.getsignal(number) is not signal.SIG_IGN:  # as in a background job
+                # Ignored, as in a background job, or set by other than Python: it stays as it is.
+                if signal.getsignal(number) not in (signal.SIG_IGN, None):
                     self._previous[number] = signal.signal(number, self._handle)
         return self
 

@@ -8,6 +8,7 @@ from collections import OrderedDict
 import numpy as np
 import pytest
 
+import backends
 import gpunn
 from gpunn import nn
 from gpunn.errors import GpunnError
@@ -344,6 +345,19 @@ def test_moving_to_every_device_at_hand(device):
 def test_to_with_a_dtype_twice_is_an_error():
     with pytest.raises(TypeError, match=r"to: expected to\(device, dtype\)"):
         nn.Linear(1, 1).to(np.float64, "float32")
+
+
+@pytest.mark.parametrize("dtype", [np.int64, "int32", gpunn.bool, int])
+def test_to_takes_floating_dtypes_alone(dtype):
+    with pytest.raises(TypeError, match="to: expected a dtype of float16, bfloat16, float32, float64, got "):
+        nn.Linear(1, 1).to(dtype=dtype)
+
+
+def test_to_of_a_device_that_is_not_there_changes_nothing():
+    layer = nn.Linear(1, 1)
+    with pytest.raises(backends.DeviceError):
+        layer.to("cudaa", "float64")
+    assert layer.weight.dtype == np.float32
 
 
 def test_apply_visits_those_below_first():

@@ -74,7 +74,7 @@ class Misuse:
         self.message, self.inputs, self.error, self.options = message, inputs, error, options
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Operation:
     """One row of the table.
 
@@ -86,6 +86,7 @@ class Operation:
         constants: positions of floating-point inputs that get no gradient.
         rounding: this operation's own factor on the tolerance, with a comment in the table that says why.
         gradient_rounding: the same for its gradients.
+        scale: how large the numbers are that are subtracted on the way, where the result may be much smaller than they.
         differentiable: False for a row without gradients.
         edges, misuses: see the classes.
     """
@@ -97,6 +98,7 @@ class Operation:
     constants: tuple[int, ...] = ()
     rounding: float = 1.0
     gradient_rounding: float = 1.0
+    scale: float = 0.0
     differentiable: bool = True
     edges: Sequence[Edge] = field(default=())
     misuses: Sequence[Misuse] = field(default=())

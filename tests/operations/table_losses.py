@@ -16,7 +16,7 @@ from gpunn import functional as F
 INF, NAN = math.inf, math.nan
 REDUCTIONS = ("mean", "sum", "none")
 CLASSES = 4
-SCORES = [(5, CLASSES), (1, CLASSES), (CLASSES,), (2, CLASSES, 3, 2), (2, CLASSES, 3)]
+SCORES = [(5, CLASSES), (1, CLASSES), (CLASSES,), (2, CLASSES, 3, 2)]
 WEIGHT = np.array([0.5, 2.0, 0.75, 1.25])
 PLAIN = numbers(3, CLASSES)
 
@@ -26,12 +26,15 @@ def label_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def label_samples(*options: dict[str, Any], low: float = -3.0, high: float = 3.0) -> list[Sample]:
-    """Scores and labels of every shape, with and without class weights, for every reduction."""
-    samples = []
-    for shape, reduction, weight, more in itertools.product(SCORES, REDUCTIONS, [None, WEIGHT], options):
+    """Scores and labels of every shape for every reduction and option, every other one with class weights."""
+    samples: list[Sample] = []
+    for shape, reduction, more in itertools.product(SCORES, REDUCTIONS, options):
+        weight = WEIGHT if len(samples) % 2 else None
         target = labels(*label_shape(shape), classes=CLASSES)
         if "ignore_index" in more and target.size > 1:
             target.reshape(-1)[1::3] = more["ignore_index"]
+        if target.size:
+            target.reshape(-1)[0] = 0  # never all ignored
         terms = CLASSES * max(target.size, 1)
         samples.append(Sample(numbers(*shape, low=low, high=high), target, weight, reduction=reduction, terms=terms, **more))
     samples.append(Sample(numbers(0, CLASSES), labels(0, classes=CLASSES), None, reduction="none"))
@@ -41,7 +44,7 @@ def label_samples(*options: dict[str, Any], low: float = -3.0, high: float = 3.0
 
 def label_misuses(name: str) -> list[Misuse]:
     def message(label: int, row: int) -> str:
-        return rf"label {label} in row {row} is out of range: expected 0 <= label <= 3 .*; the scores have 4 classes"
+        return rf"label {label} in row {row} is out of range: expected 0 <= label <= 3.*; the scores have 4 classes"
 
     return [
         Misuse(message(4, 2), PLAIN, np.array([0, 3, 4]), None, error=LabelError),
@@ -66,7 +69,7 @@ CROSS_ENTROPY_MISUSES = [
 WITH_LABELS = [
     Operation("cross_entropy", positional(F.cross_entropy), positional(oracles.cross_entropy),
               label_samples({}, {"ignore_index": -100}, {"ignore_index": 1}, {"label_smoothing": 0.1},
-                            {"label_smoothing": 1.0, "ignore_index": 7}), constants=(2,), rounding=2,
+                            {"label_smoothing": 1.0, "ignore_index": 7}), constants=(2,), rounding=2, scale=1,
               edges=[Edge(MASKED, [0, 3], WEIGHT, reduction="none", expected=[math.log(1 + math.e + math.e**2) * 0.5,
                                                                               (math.log(1 + math.e + math.e**2) - 2) * 1.25]),
                      Edge(MASKED, [1, 0], WEIGHT, reduction="none", expected=[INF, math.log(1 + math.e + math.e**2) * 0.5]),
@@ -89,7 +92,7 @@ WITH_LABELS = [
                       terms=math.prod(shape))
                for shape, reduction, weight, smoothing in itertools.product(
                    [(5, CLASSES), (1, CLASSES), (2, CLASSES, 3, 2)], REDUCTIONS, [None, WEIGHT], [0.0, 0.2])]
-              + [Sample(numbers(CLASSES), np.array([0.1, 0.2, 0.3, 0.4]), None, terms=CLASSES)], constants=(2,), rounding=2),
+              + [Sample(numbers(CLASSES), np.array([0.1, 0.2, 0.3, 0.4]), None, terms=CLASSES)], constants=(2,), rounding=2, scale=1),
 ]  # fmt: skip
 
 SHAPES = [(), (1,), (3, 4), (2, 3, 2, 2)]
@@ -141,13 +144,13 @@ OF_VALUES = [
                 gradient_rounding=4,
                 edges=[Edge([0.0, 1.0, 0.0, 1.0, NAN], [0.0, 1.0, 1.0, 0.0, 0.5], reduction="none", expected=[0, 0, 100, 100, NAN])]),
     elementwise("binary_cross_entropy_with_logits", F.binary_cross_entropy_with_logits,
-                lambda x, t: math.log1p(math.exp(x)) - t * x, probabilities, rounding=2,
+                lambda x, t: math.log1p(math.exp(x)) - t * x, probabilities, rounding=2, scale=1,
                 edges=[Edge([1e4, -1e4, 1e4, -1e4, NAN], [1.0, 0.0, 0.0, 1.0, 0.5], reduction="none",
                             expected=[0.0, 0.0, 1e4, 1e4, NAN])]),
     elementwise("soft_margin_loss", F.soft_margin_loss, lambda x, t: math.log1p(math.exp(-x * t)), signs,
                 edges=[Edge([1e4, -1e4, NAN], [1.0, 1.0, 1.0], reduction="none", expected=[0.0, 1e4, NAN])]),
-    elementwise("hinge_loss", F.hinge_loss, lambda x, t, margin=1.0: max(0.0, margin - x * t), signs, variants=[{"margin": 0.3}]),
-    elementwise("modified_huber_loss", F.modified_huber_loss, modified_huber, signs, rounding=2,
+    elementwise("hinge_loss", F.hinge_loss, lambda x, t, margin=1.0: max(0.0, margin - x * t), signs, scale=1, variants=[{"margin": 0.3}]),
+    elementwise("modified_huber_loss", F.modified_huber_loss, modified_huber, signs, rounding=2, scale=1,
                 edges=[Edge([-1.0, 1.0, -3.0, 3.0], [1.0, 1.0, 1.0, 1.0], reduction="none", expected=[4.0, 0.0, 12.0, 0.0])]),
     elementwise("exponential_loss", F.exponential_loss, lambda x, t: math.exp(-x * t), signs),
     elementwise("sigmoid_loss", F.sigmoid_loss, lambda x, t: 1 / (1 + math.exp(x * t)), signs,

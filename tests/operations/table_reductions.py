@@ -33,7 +33,7 @@ def slices(function: Any) -> Any:
         axes = tuple(range(x.ndim)) if dim is None else (dim,) if isinstance(dim, int) else dim
         axes = tuple(a % x.ndim for a in axes) if x.ndim else ()
         kept = [a for a in range(x.ndim) if a not in axes]
-        rows = np.transpose(x, [*kept, *axes]).reshape(*(x.shape[a] for a in kept), -1)
+        rows = np.transpose(x, [*kept, *axes]).reshape(*(x.shape[a] for a in kept), count(x.shape, axes))
         out = np.zeros(rows.shape[:-1])
         for place in np.ndindex(out.shape):
             out[place] = function(rows[place], **options)
@@ -42,9 +42,12 @@ def slices(function: Any) -> Any:
     return reduce
 
 
-def reduction(name: str, call: Any, function: Any, *, empty: bool = True, **more: Any) -> Operation:
+def reduction(
+    name: str, call: Any, function: Any, *, empty: bool = True, single: bool = True, **more: Any
+) -> Operation:
+    """A reduction along every choice of dimensions; ``empty`` and ``single``: defined for no, and for one, element."""
     samples = [Sample(numbers(*CUBE), dim=dim, keepdim=keep, terms=count(CUBE, dim)) for dim in AXES for keep in (False, True)]
-    samples += [Sample(numbers(1, 1), dim=0), Sample(numbers(3, 1, 1, 1), dim=(2, 3))]
+    samples += [Sample(numbers(1, 1), dim=0), Sample(numbers(3, 1, 1, 1), dim=(2, 3))] if single else []
     samples += [Sample(numbers(0, 3), dim=1, terms=3)]
     samples += [Sample(numbers(0, 3), dim=0)] if empty else []
     more.setdefault("edges", [Edge(EDGE_ROWS, dim=1)])
@@ -91,17 +94,18 @@ ALONG_SAMPLES = [Sample(numbers(*CUBE), dim=d, keepdim=k) for d in (0, 1, -1) fo
 ALONG_SAMPLES += [Sample(numbers(0, 3), dim=1), Sample(numbers(4, 1), dim=1)]
 
 REDUCTIONS = [
-    reduction("sum", Tensor.sum, lambda v: math.fsum(v) if np.isfinite(v).all() else sum(v)),
-    reduction("mean", Tensor.mean, lambda v: sum(v) / len(v) if len(v) else NAN),
+    reduction("sum", Tensor.sum, lambda v: math.fsum(v) if np.isfinite(v).all() else sum(v), scale=1,
+              edges=[Edge(EDGE_ROWS[:-1], dim=1)]),
+    reduction("mean", Tensor.mean, lambda v: sum(v) / len(v) if len(v) else NAN, scale=1, edges=[Edge(EDGE_ROWS[:-1], dim=1)]),
     # Behind it stand two sums, one of squares of differences.
-    reduction("var", lambda x, dim=None, keepdim=False, correction=1: x.var(dim, correction, keepdim), variance, empty=False,
+    reduction("var", lambda x, dim=None, keepdim=False, correction=1: x.var(dim, correction, keepdim), variance, empty=False, single=False,
               rounding=2, edges=[Edge([[2.0, 2.0], [1.0, 3.0]], dim=1), Edge([[2.0]], dim=1, expected=[NAN])]),
-    reduction("std", lambda x, dim=None, keepdim=False: x.std(dim, 0, keepdim), lambda v: math.sqrt(variance(v, 0)), empty=False,
+    reduction("std", lambda x, dim=None, keepdim=False: x.std(dim, 0, keepdim), lambda v: math.sqrt(variance(v, 0)), empty=False, single=False,
               rounding=2, edges=[Edge([[2.0, 2.0], [1.0, 3.0]], dim=1)]),
     reduction("amax", Tensor.amax, maximum, empty=False),
     reduction("amin", Tensor.amin, lambda v: -maximum(-v), empty=False),
     reduction("logsumexp", lambda x, dim=None, keepdim=False: x.logsumexp(dim, keepdim),
-              lambda v: math.log(sum(math.exp(e) for e in v)), empty=False,
+              lambda v: math.log(sum(math.exp(e) for e in v)), empty=False, scale=1,
               edges=[Edge(EDGE_ROWS[[0, 1, 2, 4]], dim=1, expected=[NAN, INF, math.log(math.exp(1) + math.exp(2)), -INF]),
                      Edge([[1000.0, 1000.0], [-1000.0, -1000.0]], dim=1, expected=[1000 + math.log(2), -1000 + math.log(2)])]),
     reduction("norm", lambda x, dim=None, keepdim=False: x.norm(2, dim, keepdim), p_norm,
@@ -109,7 +113,7 @@ REDUCTIONS = [
     *[reduction(f"norm of order {p:g}", lambda x, dim=None, keepdim=False, p=p: x.norm(p, dim, keepdim),
                 lambda v, p=p: p_norm(v, p), empty=p == 1,
                 # x^p and its root: each power is exact to a few units only.
-                rounding=1 if p in (1, INF) else 4) for p in (1, 3, 0.5, INF)],
+                rounding=1 if p in (1, INF) else 4) for p in (1, 3, 1.5, INF)],
     Operation("max of all", Tensor.max, lambda x: np.sort(x, axis=None)[-1], [Sample(numbers(*CUBE)), Sample(numbers(1))],
               misuses=[Misuse("zero-size|empty", numbers(0, 3))]),
     Operation("min of all", Tensor.min, lambda x: np.sort(x, axis=None)[0], [Sample(numbers(*CUBE)), Sample(numbers(1))]),
@@ -117,7 +121,7 @@ REDUCTIONS = [
               misuses=[Misuse("axis 3 is out of bounds", numbers(2, 3), dim=3, error=IndexError)]),
     Operation("min along", Tensor.min, along(min), ALONG_SAMPLES, edges=[Edge(EDGE_ROWS, dim=1), Edge(levels(4, 6), dim=1)]),
     Operation("maxout", F.maxout, lambda x, pieces, dim=1: slices(maximum)(
-                  x.reshape(*x.shape[: dim % x.ndim], -1, pieces, *x.shape[dim % x.ndim + 1 :]), dim % x.ndim + 1),
+                  x.reshape(*x.shape[: dim % x.ndim], x.shape[dim] // pieces, pieces, *x.shape[dim % x.ndim + 1 :]), dim % x.ndim + 1),
               [Sample(numbers(3, 6), pieces=2), Sample(numbers(2, 6, 3, 3), pieces=3), Sample(numbers(4, 2), pieces=2, dim=0),
                Sample(numbers(3, 4), pieces=4, dim=-1), Sample(numbers(0, 4), pieces=2), Sample(numbers(1, 1), pieces=1)],
               misuses=[Misuse("maxout: expected dimension 1 to be a multiple of 4 pieces, got length 6", numbers(3, 6), pieces=4),

@@ -113,7 +113,7 @@ def test_stopped_after_an_epoch(tmp_path: Path, uninterrupted: tuple[str, Any], 
     assert outcome(tmp_path) == expected
 
 
-@pytest.mark.parametrize("step", [1, 2, 4, 5, 6, 9, 10, 13, 15])
+@pytest.mark.parametrize("step", [1, 4, 5, 6, 10, 13])
 @pytest.mark.parametrize("every", [1, 2, 5])
 def test_killed_in_mid_epoch(tmp_path: Path, uninterrupted: tuple[str, Any], step: int, every: int) -> None:
     kind, expected = uninterrupted
@@ -195,7 +195,7 @@ class Interrupt(Callback):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("step", [1, 3, 4, 5, 9, 10, 15])
+@pytest.mark.parametrize("step", [1, 4, 5, 9, 15])
 def test_interrupted(tmp_path: Path, uninterrupted: tuple[str, Any], step: int, number: signal.Signals) -> None:
     kind, expected = uninterrupted
     before = signal.getsignal(number)
@@ -203,6 +203,7 @@ def test_interrupted(tmp_path: Path, uninterrupted: tuple[str, Any], step: int, 
         build(tmp_path, kind, callbacks=[Interrupt(step, number)]).fit(*loaders(), epochs=EPOCHS)
     assert signal.getsignal(number) is before
     assert caught.value.checkpoint == RunDirectory(tmp_path).last_checkpoint
+    assert str(caught.value).startswith(("training stopped in epoch", "training stopped after epoch"))
     # The step that the signal came in is finished, and the one after it is where the flag is looked at.
     assert load(caught.value.checkpoint).training["step"] in (step, step + 1)
     build(tmp_path, kind).fit(*loaders(), epochs=EPOCHS, resume=True)

@@ -71,6 +71,10 @@ class Backend(
     def ones(self, shape: tuple[int, ...], dtype: Any) -> Any:
         return self.xp.ones(shape, dtype=dtype)
 
+    def zero_filters(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        """Zeros for the filters (O, C, KH, KW) of a convolution, in the memory order that `conv2d` reads best."""
+        return self.zeros(shape, dtype)
+
     def quiet(self) -> Any:
         """A context in which 1/0, log(0) and overflow give inf or NaN as IEEE 754 says, and no warning.
 

@@ -2,7 +2,7 @@
 
 Learn:   freezing layers, a new head on a trained network, an optimizer for some parameters only.
 Needs:   nothing: the images come with gpunn.
-Reaches: with five images of each new class, 85% of the test images; the same network from scratch, 80%.
+Reaches: with five images of each new class, 86% of the test images; the same network from scratch, 81%.
 
     python examples/transfer_learning.py
 """

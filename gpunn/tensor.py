@@ -186,7 +186,7 @@ class Tensor(Operators):
 
     def clone(self) -> Tensor:
         """A differentiable copy."""
-        return record("clone", self.data.copy(), (self,), lambda dout: (dout,))
+        return record("clone", self.data.copy(order="K"), (self,), lambda dout: (dout,))
 
     def backward(self, gradient: Any = None, retain_graph: bool = False) -> None:
         """Add the gradient of this tensor to ``.grad`` of all leaves that it was computed from.
@@ -237,7 +237,7 @@ class Tensor(Operators):
         if self.node is not None:
             raise RuntimeError("deepcopy is for leaves; use .detach() or .clone() for a tensor that was computed")
         copied = type(self).__new__(type(self))
-        Tensor.__init__(copied, self.data.copy(), self.backend)
+        Tensor.__init__(copied, self.data.copy(order="K"), self.backend)
         copied.requires_grad = self.requires_grad
         copied.grad = None if self.grad is None else self.grad.clone()
         memo[id(self)] = copied

@@ -9,7 +9,7 @@ from gpunn.tensor import Tensor
 
 from .linear import uniform_by_fan_in_
 from .module import Module, ShapeError
-from .parameter import Parameter, parameter
+from .parameter import Parameter, filters, parameter
 
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 
@@ -54,7 +54,7 @@ class Conv2d(Module):
         self.padding_mode = padding_mode
         self._check()
         shape = (out_channels, in_channels // groups, *self.kernel_size)
-        self.weight = parameter(shape, device, dtype)
+        self.weight = filters(shape, device, dtype)
         self.register_parameter("bias", parameter((out_channels,), device, dtype) if bias else None)
         self.reset_parameters()
 

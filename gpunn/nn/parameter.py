@@ -25,6 +25,12 @@ class Parameter(Tensor):
         return f"Parameter containing:\n{super().__repr__()}"
 
 
+def filters(shape: tuple[int, ...], device: str | None = None, dtype: Any = None) -> Parameter:
+    """`parameter` for the filters (O, C, KH, KW) of a convolution, in the memory order that the device reads best."""
+    backend = resolve(device)
+    return Parameter(Tensor(backend.zero_filters(shape, dtype or "float32"), backend))
+
+
 def parameter(shape: tuple[int, ...], device: str | None = None, dtype: Any = None) -> Parameter:
     """A parameter of zeros (float32 unless ``dtype``) that waits for an initializer."""
     backend = resolve(device)

@@ -1,0 +1,119 @@
+"""What the CUDA backend does on the host, on a stand-in for CuPy that computes with NumPy."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import cupy_stand_in
+import numpy as np
+import pytest
+
+import backends
+import gpunn
+from backends import DeviceError, LabelError
+from backends.cuda.cupy_backend import CupyBackend
+from gpunn import functional as F
+
+
+@pytest.fixture
+def cuda(monkeypatch: pytest.MonkeyPatch) -> CupyBackend:
+    monkeypatch.setitem(sys.modules, "cupy", cupy_stand_in.make())
+    monkeypatch.setattr(backends, "_made", {name: be for name, be in backends._made.items() if ":" not in name})
+    backend = backends.get("cuda")
+    assert isinstance(backend, CupyBackend)
+    return backend
+
+
+def labels(cuda: Any, *values: int) -> Any:
+    return cuda.asarray(np.array(values, dtype=np.int64))
+
+
+def test_arrays_go_to_the_device_and_back(cuda: CupyBackend) -> None:
+    array = cuda.asarray(np.array([1.0, 2.0], np.float32))
+    assert isinstance(array, cupy_stand_in.ndarray)
+    with pytest.raises(TypeError, match="Implicit conversion"):
+        array.__array__()
+    back = cuda.to_numpy(array)
+    assert type(back) is np.ndarray
+    assert back.tolist() == [1, 2]
+    assert cuda.asarray([1, 2], dtype="float64").dtype == "float64"
+
+
+def test_the_device_is_current_where_it_matters(cuda: CupyBackend) -> None:
+    cupy_stand_in.Device.used.clear()
+    cuda.asarray([1.0])
+    cuda.synchronize()
+    assert cuda.memory_used() == 4096
+    assert cupy_stand_in.Device.used == [0, 0, 0]
+    assert cuda.xp.synchronized == [True]
+
+
+def test_a_label_out_of_range_is_raised_when_something_is_read(cuda: CupyBackend) -> None:
+    cuda.check_labels(labels(cuda, 0, 2, 1), 3, None)
+    cuda.check_labels(labels(cuda, 0, -100, 1), 3, -100)
+    cuda.check_labels(labels(cuda), 3, None)
+    cuda.to_numpy(cuda.asarray([1.0]))  # all in range: nothing is raised
+    cuda.check_labels(labels(cuda, 0, 1, 5, 9), 3, -100)
+    cuda.check_labels(labels(cuda, 0, 1), 3, -100)
+    message = "label 5 in row 2 is out of range: expected 0 <= label <= 2 or ignore_index -100; the scores have 3 classes"
+    with pytest.raises(LabelError, match=message):
+        cuda.to_numpy(cuda.asarray([1.0]))
+    cuda.to_numpy(cuda.asarray([1.0]))  # an error is raised once
+
+
+def test_the_message_is_that_of_the_cpu(cuda: CupyBackend) -> None:
+    wrong = np.array([0, 1, -1])
+    with pytest.raises(LabelError) as on_host:
+        backends.get("cpu").check_labels(wrong, 2, None)
+    cuda.check_labels(labels(cuda, *wrong), 2, None)
+    with pytest.raises(LabelError) as on_device:
+        cuda.to_numpy(cuda.asarray([1.0]))
+    assert str(on_device.value) == str(on_host.value)
+
+
+def test_flags_are_not_hoarded(cuda: CupyBackend) -> None:
+    for _ in range(2500):
+        cuda.check_labels(labels(cuda, 0), 1, None)
+    assert len(cuda._label_checks) <= 1001
+
+
+def test_tensors_and_losses(cuda: CupyBackend) -> None:
+    """The array code of the reference over the stand-in; the wrong label shows when the loss is read."""
+    x = gpunn.tensor([[1.0, 2.0], [3.0, -1.0]], device="cuda", requires_grad=True)
+    assert x.device == "cuda:0"
+    loss = F.cross_entropy(x, np.array([0, 1]))
+    loss.backward()
+    y = gpunn.tensor([[1.0, 2.0], [3.0, -1.0]], requires_grad=True)
+    expected = F.cross_entropy(y, np.array([0, 1]))
+    expected.backward()
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
+    np.testing.assert_allclose(x.grad.numpy(), y.grad.numpy(), rtol=1e-6)
+    wrong = F.cross_entropy(x, np.array([0, 2]))
+    with pytest.raises(LabelError, match="label 2 in row 1"):
+        wrong.item()
+
+
+def test_between_devices(cuda: CupyBackend) -> None:
+    x = gpunn.tensor([1.0, 2.0], requires_grad=True)
+    moved = x.to("cuda")
+    assert moved.device == "cuda:0"
+    assert isinstance(moved.data, cupy_stand_in.ndarray)
+    (moved * moved).sum().backward()
+    assert x.grad.device == "cpu"
+    assert x.grad.tolist() == [2, 4]
+    assert moved.cpu().numpy().tolist() == [1, 2]
+    assert moved.to("cuda") is moved
+    assert "device='cuda:0'" in repr(moved)
+    with pytest.raises(DeviceError, match="add: expected all tensors on one device, got 'cpu' and 'cuda:0'; use .to\\('cpu'\\)"):
+        x + moved
+
+
+def test_random_numbers_are_those_of_the_cpu(cuda: CupyBackend) -> None:
+    for make in (gpunn.rand, gpunn.randn):
+        gpunn.manual_seed(3)
+        host = make(3, 4)
+        gpunn.manual_seed(3)
+        device = make(3, 4, device="cuda")
+        assert device.device == "cuda:0"
+        np.testing.assert_array_equal(device.numpy(), host.numpy())

@@ -1,0 +1,110 @@
+"""A module that answers to the name cupy and computes with NumPy: for what the CUDA backend does on the host.
+
+Its arrays refuse to become NumPy's by themselves, as CuPy's do: who forgets `asnumpy` is told.
+"""
+
+from __future__ import annotations
+
+import types
+from typing import Any
+
+import numpy as np
+
+
+class ndarray(np.ndarray):  # noqa: N801 (CuPy's name)
+    """NumPy's array under CuPy's rules; also elements and sums are arrays, of shape ()."""
+
+    __module__ = "cupy"
+
+    @property
+    def device(self) -> Any:  # type: ignore[override]
+        return types.SimpleNamespace(id=0)
+
+    def get(self) -> np.ndarray:
+        return np.array(self.view(np.ndarray))
+
+    def __array__(self, *_: Any, **__: Any) -> Any:
+        raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()`")
+
+    def __getitem__(self, index: Any) -> Any:
+        return _own(super().__getitem__(index))
+
+    def argmax(self, *arguments: Any, **options: Any) -> Any:
+        return _own(self.view(np.ndarray).argmax(*arguments, **options))
+
+    def any(self, *arguments: Any, **options: Any) -> Any:
+        return _own(self.view(np.ndarray).any(*arguments, **options))
+
+
+def _own(value: Any) -> Any:
+    if isinstance(value, (np.ndarray, np.generic)):
+        return np.array(value.view(np.ndarray) if isinstance(value, np.ndarray) else value, copy=None).view(ndarray)
+    return tuple(_own(v) for v in value) if isinstance(value, tuple) else value
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, ndarray):
+        return value.view(np.ndarray)
+    return type(value)(_plain(v) for v in value) if isinstance(value, (tuple, list)) else value
+
+
+def _forward(function: Any) -> Any:
+    def call(*arguments: Any, **options: Any) -> Any:
+        return _own(function(*(_plain(a) for a in arguments), **{k: _plain(v) for k, v in options.items()}))
+
+    return call
+
+
+class Device:
+    """Counts how often it was made current."""
+
+    used: list[int] = []  # noqa: RUF012 (one list for all, read by the tests)
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+
+    def use(self) -> None:
+        Device.used.append(self.index)
+
+    def __enter__(self) -> Device:
+        self.use()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        pass
+
+
+def make(driver: Any = 13000, devices: Any = 1) -> Any:
+    """A new module ``cupy``. ``driver`` and ``devices`` are what its runtime returns; an exception is raised instead."""
+
+    def answer(value: Any) -> Any:
+        def respond() -> Any:
+            if isinstance(value, Exception):
+                raise value
+            return value
+
+        return respond
+
+    synchronized: list[bool] = []
+    stream = types.SimpleNamespace(synchronize=lambda: synchronized.append(True))
+    cupy = types.ModuleType("cupy")
+    for name in dir(np):
+        value = getattr(np, name)
+        is_function = callable(value) and not isinstance(value, type)
+        if not name.startswith("_"):
+            setattr(cupy, name, _forward(value) if is_function else value)
+    extras: dict[str, Any] = {
+        "ndarray": ndarray,
+        "errstate": np.errstate,
+        "asnumpy": lambda array: array.get(),
+        "get_default_memory_pool": lambda: types.SimpleNamespace(used_bytes=lambda: 4096),
+        "cuda": types.SimpleNamespace(
+            Device=Device,
+            get_current_stream=lambda: stream,
+            runtime=types.SimpleNamespace(driverGetVersion=answer(driver), getDeviceCount=answer(devices)),
+        ),
+        "synchronized": synchronized,
+    }
+    for name, value in extras.items():
+        setattr(cupy, name, value)
+    return cupy

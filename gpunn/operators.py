@@ -7,19 +7,16 @@ with negative numbers.
 from __future__ import annotations
 
 import builtins
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from . import tape
 
-if TYPE_CHECKING:
-    from .tensor import Tensor
-
 
 class ValuesAndIndices(NamedTuple):
-    """What a maximum or minimum along one dimension returns."""
+    """What a maximum or minimum along one dimension returns: two tensors."""
 
-    values: Tensor
-    indices: Tensor
+    values: Any
+    indices: Any
 
 
 class Operators:
@@ -43,83 +40,83 @@ class Operators:
         @staticmethod
         def _apply(op: str, *inputs: Any, **options: Any) -> Any: ...
 
-        def _constant(self, array: Any) -> Tensor: ...
+        def _constant(self, array: Any) -> Self: ...
 
     # Arithmetic
 
-    def __add__(self, other: Any) -> Tensor:
+    def __add__(self, other: Any) -> Self:
         return self._apply("add", self, other)
 
-    def __radd__(self, other: Any) -> Tensor:
+    def __radd__(self, other: Any) -> Self:
         return self._apply("add", other, self)
 
-    def __sub__(self, other: Any) -> Tensor:
+    def __sub__(self, other: Any) -> Self:
         return self._apply("sub", self, other)
 
-    def __rsub__(self, other: Any) -> Tensor:
+    def __rsub__(self, other: Any) -> Self:
         return self._apply("sub", other, self)
 
-    def __mul__(self, other: Any) -> Tensor:
+    def __mul__(self, other: Any) -> Self:
         return self._apply("mul", self, other)
 
-    def __rmul__(self, other: Any) -> Tensor:
+    def __rmul__(self, other: Any) -> Self:
         return self._apply("mul", other, self)
 
-    def __truediv__(self, other: Any) -> Tensor:
+    def __truediv__(self, other: Any) -> Self:
         return self._apply("div", self, other)
 
-    def __rtruediv__(self, other: Any) -> Tensor:
+    def __rtruediv__(self, other: Any) -> Self:
         return self._apply("div", other, self)
 
-    def __pow__(self, exponent: Any) -> Tensor:
+    def __pow__(self, exponent: Any) -> Self:
         return self._apply("pow", self, exponent)
 
-    def __rpow__(self, base: Any) -> Tensor:
+    def __rpow__(self, base: Any) -> Self:
         return self._apply("pow", base, self)
 
-    def __neg__(self) -> Tensor:
+    def __neg__(self) -> Self:
         return self._apply("neg", self)
 
-    def __matmul__(self, other: Any) -> Tensor:
+    def __matmul__(self, other: Any) -> Self:
         return self._apply("matmul", self, other)
 
-    def __rmatmul__(self, other: Any) -> Tensor:
+    def __rmatmul__(self, other: Any) -> Self:
         return self._apply("matmul", other, self)
 
-    def pow(self, exponent: Any) -> Tensor:
+    def pow(self, exponent: Any) -> Self:
         return self._apply("pow", self, exponent)
 
-    def matmul(self, other: Any) -> Tensor:
+    def matmul(self, other: Any) -> Self:
         """The matrix product; dimensions before the last two are a batch and broadcast."""
         return self._apply("matmul", self, other)
 
-    def exp(self) -> Tensor:
+    def exp(self) -> Self:
         return self._apply("exp", self)
 
-    def log(self) -> Tensor:
+    def log(self) -> Self:
         """The natural logarithm."""
         return self._apply("log", self)
 
-    def sqrt(self) -> Tensor:
+    def sqrt(self) -> Self:
         return self._apply("sqrt", self)
 
-    def abs(self) -> Tensor:
+    def abs(self) -> Self:
         return self._apply("abs", self)
 
-    def reciprocal(self) -> Tensor:
+    def reciprocal(self) -> Self:
         return self._apply("reciprocal", self)
 
-    def clamp(self, min: builtins.float | None = None, max: builtins.float | None = None) -> Tensor:
+    def clamp(self, min: builtins.float | None = None, max: builtins.float | None = None) -> Self:
         """Cut off below ``min`` and above ``max``; the gradient is 0 where it was cut."""
         return self._apply("clamp", self, low=min, high=max)
 
-    def relu(self) -> Tensor:
+    def relu(self) -> Self:
         return self._apply("relu", self)
 
-    def sigmoid(self) -> Tensor:
+    def sigmoid(self) -> Self:
         return self._apply("sigmoid", self)
 
-    def tanh(self) -> Tensor:
+    def tanh(self) -> Self:
         return self._apply("tanh", self)
 
     # Comparison; no gradients
@@ -130,40 +127,40 @@ class Operators:
     def __ne__(self, other: Any) -> Any:
         return self._compare("not_equal", other)
 
-    def __lt__(self, other: Any) -> Tensor:
+    def __lt__(self, other: Any) -> Self:
         return self._compare("less", other)
 
-    def __le__(self, other: Any) -> Tensor:
+    def __le__(self, other: Any) -> Self:
         return self._compare("less_equal", other)
 
-    def __gt__(self, other: Any) -> Tensor:
+    def __gt__(self, other: Any) -> Self:
         return self._compare("greater", other)
 
-    def __ge__(self, other: Any) -> Tensor:
+    def __ge__(self, other: Any) -> Self:
         return self._compare("greater_equal", other)
 
     __hash__ = object.__hash__  # by identity: tensors are keys of the tape and of optimizers
 
-    def _compare(self, ufunc: str, other: Any) -> Tensor:
+    def _compare(self, ufunc: str, other: Any) -> Self:
         operand = other.data if isinstance(other, Operators) else other
         return self._constant(getattr(self.backend.xp, ufunc)(self.data, operand))
 
     # Reductions
 
-    def sum(self, dim: Any = None, keepdim: bool = False) -> Tensor:
+    def sum(self, dim: Any = None, keepdim: bool = False) -> Self:
         return self._apply("sum", self, axis=dim, keepdims=keepdim)
 
-    def mean(self, dim: Any = None, keepdim: bool = False) -> Tensor:
+    def mean(self, dim: Any = None, keepdim: bool = False) -> Self:
         return self._apply("mean", self, axis=dim, keepdims=keepdim)
 
-    def var(self, dim: Any = None, correction: int = 1, keepdim: bool = False) -> Tensor:
+    def var(self, dim: Any = None, correction: int = 1, keepdim: bool = False) -> Self:
         """The mean squared distance from the mean, the sum divided by count - correction."""
         centered = self - self.mean(dim, keepdim=True)
         total = (centered * centered).sum(dim, keepdim)
         count = self.numel() // builtins.max(total.numel(), 1)
         return total / (count - correction) if count > correction else total * builtins.float("nan")
 
-    def std(self, dim: Any = None, correction: int = 1, keepdim: bool = False) -> Tensor:
+    def std(self, dim: Any = None, correction: int = 1, keepdim: bool = False) -> Self:
         """The square root of `var`; its gradient where nothing varies is taken as 0."""
         spread = (self - self.mean(dim, keepdim=True)).norm(2, dim, keepdim)
         degrees = self.numel() // builtins.max(spread.numel(), 1) - correction
@@ -180,22 +177,22 @@ class Operators:
         """The smallest; see `max`."""
         return self.amin() if dim is None else self._along("min_along", dim, keepdim)
 
-    def amax(self, dim: Any = None, keepdim: bool = False) -> Tensor:
+    def amax(self, dim: Any = None, keepdim: bool = False) -> Self:
         return self._apply("amax", self, axis=dim, keepdims=keepdim)
 
-    def amin(self, dim: Any = None, keepdim: bool = False) -> Tensor:
+    def amin(self, dim: Any = None, keepdim: bool = False) -> Self:
         return self._apply("amin", self, axis=dim, keepdims=keepdim)
 
-    def argmax(self, dim: int | None = None) -> Tensor:
+    def argmax(self, dim: int | None = None) -> Self:
         return self._constant(self.backend.xp.argmax(self.data, axis=dim))
 
-    def argmin(self, dim: int | None = None) -> Tensor:
+    def argmin(self, dim: int | None = None) -> Self:
         return self._constant(self.backend.xp.argmin(self.data, axis=dim))
 
-    def logsumexp(self, dim: Any, keepdim: bool = False) -> Tensor:
+    def logsumexp(self, dim: Any, keepdim: bool = False) -> Self:
         return self._apply("logsumexp", self, axis=dim, keepdims=keepdim)
 
-    def norm(self, p: builtins.float = 2.0, dim: Any = None, keepdim: bool = False) -> Tensor:
+    def norm(self, p: builtins.float = 2.0, dim: Any = None, keepdim: bool = False) -> Self:
         """(sum |x|^p)^(1/p) over all elements or along ``dim``; p = inf is the largest magnitude."""
         if p == builtins.float("inf"):
             return self.abs().amax(dim, keepdim)
@@ -210,14 +207,14 @@ class Operators:
 
     # Shape
 
-    def reshape(self, *shape: Any) -> Tensor:
+    def reshape(self, *shape: Any) -> Self:
         return self._apply("reshape", self, shape=_dimensions(shape))
 
-    def view(self, *shape: Any) -> Tensor:
+    def view(self, *shape: Any) -> Self:
         """`reshape`; it copies where the memory order leaves no other way."""
         return self.reshape(*shape)
 
-    def flatten(self, start_dim: int = 0, end_dim: int = -1) -> Tensor:
+    def flatten(self, start_dim: int = 0, end_dim: int = -1) -> Self:
         """Join the dimensions from ``start_dim`` to ``end_dim`` into one."""
         if self.ndim == 0:
             return self.reshape(1)
@@ -229,16 +226,16 @@ class Operators:
             joined *= n
         return self.reshape(*self.shape[:first], joined, *self.shape[last + 1 :])
 
-    def permute(self, *dims: Any) -> Tensor:
+    def permute(self, *dims: Any) -> Self:
         return self._apply("permute", self, axes=_dimensions(dims))
 
-    def transpose(self, dim0: int, dim1: int) -> Tensor:
+    def transpose(self, dim0: int, dim1: int) -> Self:
         """Exchange two dimensions."""
         order = list(range(self.ndim))
         order[dim0], order[dim1] = order[dim1], order[dim0]
         return self.permute(*order)
 
-    def expand(self, *shape: Any) -> Tensor:
+    def expand(self, *shape: Any) -> Self:
         """Repeat dimensions of length 1 without a copy; -1 keeps a length."""
         wanted = _dimensions(shape)
         added = len(wanted) - self.ndim
@@ -246,16 +243,16 @@ class Operators:
             "expand", self, shape=tuple(self.shape[i - added] if n == -1 else n for i, n in enumerate(wanted))
         )
 
-    def unsqueeze(self, dim: int) -> Tensor:
+    def unsqueeze(self, dim: int) -> Self:
         place = _place(dim, self.ndim + 1)
         return self.reshape(*self.shape[:place], 1, *self.shape[place:])
 
-    def squeeze(self, dim: int | None = None) -> Tensor:
+    def squeeze(self, dim: int | None = None) -> Self:
         """Leave out dimension ``dim`` if its length is 1, or all such dimensions."""
         places = range(self.ndim) if dim is None else (_place(dim, self.ndim),)
         return self.reshape(tuple(n for i, n in enumerate(self.shape) if n != 1 or i not in places))
 
-    def __getitem__(self, index: Any) -> Tensor:
+    def __getitem__(self, index: Any) -> Self:
         return self._apply("getitem", self, index=_plain_index(index))
 
     def __setitem__(self, index: Any, value: Any) -> None:
@@ -265,17 +262,17 @@ class Operators:
 
     # Matrices
 
-    def trace(self) -> Tensor:
+    def trace(self) -> Self:
         """The sum of the diagonal of a matrix."""
         if self.ndim != 2:
             raise ValueError(f"trace: expected a matrix, got shape {self.shape}")
         return self._apply("trace", self)
 
-    def inverse(self) -> Tensor:
+    def inverse(self) -> Self:
         """Of a square matrix, or of a batch of them."""
         return self._apply("inverse", self)
 
-    def logdet(self) -> Tensor:
+    def logdet(self) -> Self:
         """The logarithm of the determinant; NaN where that is negative."""
         return self._apply("logdet", self)
 

@@ -101,5 +101,6 @@ def for_each(work: Callable[[Piece], Result], pieces: Iterable[Piece]) -> list[R
 
 
 def slices(length: int, step: int) -> list[slice]:
-    """0..length in pieces of ``step``."""
-    return [slice(first, min(first + step, length)) for first in range(0, length, max(1, step))]
+    """0..length in pieces of ``step``, at least 1."""
+    step = max(1, step)
+    return [slice(first, min(first + step, length)) for first in range(0, length, step)]

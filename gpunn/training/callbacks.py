@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from gpunn.training.trainer import Trainer
+from typing import Any
 
 
 class Callback:
-    """Override what you need. A callback that raises ends the training; what was saved before stays usable."""
+    """Override what you need. A callback that raises ends the training; what was saved before stays usable.
 
-    def on_step_end(self, trainer: Trainer) -> None:
+    ``trainer`` is the `Trainer`: its ``net``, ``optimizer``, ``epoch``, ``step`` and ``history`` tell where it stands.
+    """
+
+    def on_step_end(self, trainer: Any) -> None:
         """After each optimizer step, and after the checkpoint if one was due. ``trainer.step`` counts from 1."""
 
-    def on_epoch_end(self, trainer: Trainer, record: dict[str, Any]) -> None:
+    def on_epoch_end(self, trainer: Any, record: dict[str, Any]) -> None:
         """After each epoch, with its line of metrics.jsonl, when the checkpoint is written."""

@@ -30,6 +30,7 @@ class RunningMetrics:
         self.examples = 0
         self.steps = 0
         self.counts_correct = False
+        self._backend: Any = None
         # These three become arrays of the device with the first batch.
         self.loss_sum: Any = 0.0
         self.correct: Any = 0
@@ -43,6 +44,7 @@ class RunningMetrics:
         count = outputs.shape[0]
         self.examples += count
         self.steps += 1
+        self._backend = outputs.backend
         self.loss_sum = self.loss_sum + loss.data.reshape(()).astype("float64") * count
         # A sum that was NaN or infinite once stays so: the number of steps before that names the first bad one.
         self.finite_steps = self.finite_steps + (abs(self.loss_sum) < math.inf)
@@ -54,10 +56,10 @@ class RunningMetrics:
     def read(self) -> Reading:
         """The means; waits for the device."""
         examples = max(self.examples, 1)
-        finite_steps = int(self.finite_steps)
+        finite_steps = int(self._on_host(self.finite_steps))
         return Reading(
-            loss=float(self.loss_sum) / examples,
-            accuracy=int(self.correct) / examples if self.counts_correct else None,
+            loss=float(self._on_host(self.loss_sum)) / examples,
+            accuracy=int(self._on_host(self.correct)) / examples if self.counts_correct else None,
             examples=self.examples,
             first_bad_step=finite_steps + 1 if finite_steps < self.steps else None,
         )
@@ -68,10 +70,14 @@ class RunningMetrics:
             "examples": self.examples,
             "steps": self.steps,
             "counts_correct": self.counts_correct,
-            "loss_sum": float(self.loss_sum).hex(),
-            "correct": int(self.correct),
-            "finite_steps": int(self.finite_steps),
+            "loss_sum": float(self._on_host(self.loss_sum)).hex(),
+            "correct": int(self._on_host(self.correct)),
+            "finite_steps": int(self._on_host(self.finite_steps)),
         }
+
+    def _on_host(self, number: Any) -> Any:
+        """By way of the backend, which then raises what the device found wrong (a label out of range, say)."""
+        return number if self._backend is None else self._backend.to_numpy(number)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.examples = int(state["examples"])

@@ -19,7 +19,7 @@ BACKENDS = [NumpyBackend, CupyBackend]
 METHODS = [name for name, _ in inspect.getmembers(Backend, inspect.isfunction) if not name.startswith("_")]
 # Not operations on arrays that are differentiated: arrays, the device, checks, conversion, steps in place.
 HOUSEKEEPING = {
-    "asarray", "to_numpy", "empty", "zeros", "ones", "synchronize", "memory_used", "check_labels", "quiet",
+    "asarray", "to_numpy", "empty", "zeros", "zero_filters", "ones", "synchronize", "memory_used", "check_labels", "quiet",
     *(name for name in METHODS if hasattr(Optimizers, name)),
 }  # fmt: skip
 

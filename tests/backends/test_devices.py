@@ -6,6 +6,7 @@ import logging
 import pickle
 import subprocess
 import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -104,10 +105,12 @@ def test_one_object_a_device(install_cupy: Any) -> None:
 
 
 def test_backend_of_an_array(install_cupy: Any) -> None:
-    cupy = install_cupy(cupy_stand_in.make())
+    install_cupy(cupy_stand_in.make(devices=2))
+    # CuPy's array is not NumPy's, as that of the stand-in is.
+    array = type("ndarray", (), {"__module__": "cupy", "device": types.SimpleNamespace(id=1)})()
     assert backends.of(np.ones(3)).device == "cpu"
     assert backends.of(np.float32(3)).device == "cpu"
-    assert backends.of(cupy.ones(3)).device == "cuda:0"
+    assert backends.of(array).device == "cuda:1"
     with pytest.raises(DeviceError, match="no backend computes on list: expected a NumPy or a CuPy array"):
         backends.of([1.0])
 

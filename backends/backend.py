@@ -75,10 +75,10 @@ class Backend(
         """Zeros for the filters (O, C, KH, KW) of a convolution, in the memory order that `conv2d` reads best."""
         return self.zeros(shape, dtype)
 
-    def quiet(self) -> Any:
-        """A context in which 1/0, log(0) and overflow give inf or NaN as IEEE 754 says, and no warning.
+    def scope(self) -> Any:
+        """The context to call primitives in; whoever calls them enters it once around them.
 
-        Whoever calls primitives enters it once around them; the primitives themselves do not.
+        In it 1/0, log(0) and overflow give inf or NaN, as IEEE 754 says, without a warning.
         """
         return self.xp.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore")
 

@@ -27,8 +27,12 @@ def main() -> None:
     test_images = data.load("cifar10", options.data_dir, train=False, download=options.download)
     normalize = data.Normalize.of(train_images)
     # Each epoch sees every image mirrored or not, and moved by up to 4 pixels: 50,000 images become many more.
-    transforms = [data.RandomHorizontalFlip(), data.RandomCrop(32, padding=4), normalize]
-    train_loader = data.DataLoader(train_images, 128, shuffle=True, transforms=transforms)
+    train_loader = data.DataLoader(
+        train_images,
+        batch_size=128,
+        shuffle=True,
+        transforms=[data.RandomHorizontalFlip(), data.RandomCrop(32, padding=4), normalize],
+    )
     test_loader = data.DataLoader(test_images, 500, transforms=[normalize])
 
     net = models.vgg11_bn(num_classes=10, image_size=32).to(device)

@@ -3,6 +3,8 @@
 The names and their meanings are PyTorch's wherever PyTorch has the thing.
 """
 
+from typing import TYPE_CHECKING
+
 from . import functional, init, nn, optim
 from .creation import arange, eye, full, ones, ones_like, rand, randn, zeros, zeros_like
 from .dtypes import bool, float16, float32, float64, int32, int64, uint8
@@ -11,6 +13,10 @@ from .random import Generator, manual_seed
 from .tape import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from .tensor import Tensor, tensor
 from .version import __version__
+
+if TYPE_CHECKING:
+    from . import checks, data, models, training
+    from .training import Trainer
 
 _LAZY = ("checks", "data", "models", "training")
 

@@ -212,7 +212,7 @@ class Tensor(Operators):
         if self.node is None:
             self.accumulate_grad(start.copy(), shared_with=None)
         else:
-            with self.backend.quiet():
+            with self.backend.scope():
                 tape.backward(self.node, start, retain_graph)
 
     def accumulate_grad(self, grad: Any, shared_with: Any) -> None:
@@ -278,7 +278,7 @@ def apply(op: str, *inputs: Any, **options: Any) -> Any:
     backend = backend_of(op, inputs)
     operands = tuple(as_operand(x, backend) for x in inputs)
     arrays = [x.data if isinstance(x, Tensor) else x for x in operands]
-    with backend.quiet():
+    with backend.scope():
         out, saved = getattr(backend, op)(*arrays, **options)
     gradients = getattr(backend, f"{op}_backward")
     needs = (tuple(isinstance(x, Tensor) and x.requires_grad for x in operands),) if op in COSTLY else ()

@@ -53,7 +53,9 @@ def devices_line(tested: set[str]) -> str:
     unused = [name for name in DEVICES if name not in tested]
     if unused and names:
         parts.append(f"not asked for: {', '.join(unused)}")
-    missing = [(kind, backends.why_not(kind)) for kind in KINDS if not any(d.partition(":")[0] == kind for d in DEVICES)]
+    missing = [
+        (kind, backends.why_not(kind)) for kind in KINDS if not any(d.partition(":")[0] == kind for d in DEVICES)
+    ]
     if missing:
         parts.append("not there: " + ", ".join(f"{kind} ({reason})" for kind, reason in missing))
     return "; ".join(parts)

@@ -10,6 +10,7 @@ from .convolution import ChannelsLastConvolution
 from .memory import keep_freed_memory
 from .normalization import ChannelsLastNormalization
 from .pooling import ChannelsLastPooling
+from .threads import gather_crew
 
 
 class NumpyBackend(
@@ -20,3 +21,4 @@ class NumpyBackend(
     def __init__(self) -> None:
         super().__init__(np, "cpu")
         keep_freed_memory()
+        gather_crew()

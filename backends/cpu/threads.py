@@ -64,8 +64,11 @@ class _Crew:
     def __init__(self) -> None:
         self.cores = core_count()
         self.lock = threading.Lock()
-        self.set_blas_threads = blas_thread_setter() if self.cores > 1 else None
-        self.pool = ThreadPoolExecutor(self.cores, "gpunn-cpu") if self.set_blas_threads else None
+        self.set_blas_threads = blas_thread_setter()
+        self.pool = None
+        if self.set_blas_threads:
+            self.set_blas_threads(self.cores)
+            self.pool = ThreadPoolExecutor(self.cores, "gpunn-cpu") if self.cores > 1 else None
 
 
 _crew: _Crew | None = None
@@ -80,13 +83,18 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_crew)
 
 
-def for_each(work: Callable[[Piece], Result], pieces: Iterable[Piece]) -> list[Result]:
-    """[work(piece) for piece in pieces], the pieces side by side; the first error is raised when all have ended."""
+def gather_crew() -> _Crew:
+    """The threads of this process; OpenBLAS is told their number when they are first asked for."""
     global _crew
-    todo = list(pieces)
     if _crew is None:
         _crew = _Crew()
-    crew = _crew
+    return _crew
+
+
+def for_each(work: Callable[[Piece], Result], pieces: Iterable[Piece]) -> list[Result]:
+    """[work(piece) for piece in pieces], the pieces side by side; the first error is raised when all have ended."""
+    todo = list(pieces)
+    crew = gather_crew()
     # A second thread of the user's that comes along meanwhile does its work alone, and so does a single piece.
     if len(todo) < 2 or crew.pool is None or crew.set_blas_threads is None or not crew.lock.acquire(blocking=False):
         return [work(piece) for piece in todo]

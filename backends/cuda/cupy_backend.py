@@ -22,22 +22,24 @@ class CupyBackend(Backend):
         self.index = index
         # Of the label checks since the host last read something: (first wrong row or -1, its label, classes, ignored)
         self._label_checks: list[tuple[Any, Any, int, int | None]] = []
-        self.xp.cuda.Device(index).use()
 
     def asarray(self, values: Any, dtype: Any = None) -> Any:
-        with self.xp.cuda.Device(self.index):
+        with self.scope():
             return self.xp.asarray(values, dtype=dtype)
+
+    def scope(self) -> Any:
+        return self.xp.cuda.Device(self.index)  # kernels run there; a GPU gives no warnings
 
     def to_numpy(self, array: Any) -> Any:
         self._raise_label_errors()
         return self.xp.asnumpy(array)
 
     def synchronize(self) -> None:
-        with self.xp.cuda.Device(self.index):
+        with self.scope():
             self.xp.cuda.get_current_stream().synchronize()
 
     def memory_used(self) -> int | None:
-        with self.xp.cuda.Device(self.index):
+        with self.scope():
             return int(self.xp.get_default_memory_pool().used_bytes())
 
     def check_labels(self, labels: Any, classes: int, ignore_index: int | None) -> None:

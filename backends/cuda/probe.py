@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from ..errors import DeviceError
 
-INSTALL_HINT = "pip install 'gpunn[cuda13]' (or 'gpunn[cuda12]' for a driver of CUDA 12)"
+INSTALL_HINT = "pip install 'cupy-cuda13x[ctk]' (or 'cupy-cuda12x[ctk]' for a driver of CUDA 12)"
 
 
 class Probe(NamedTuple):

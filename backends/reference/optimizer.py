@@ -21,7 +21,7 @@ def _quiet(primitive: Primitive) -> Primitive:
 
     @functools.wraps(primitive)
     def quiet(self: Any, *args: Any, **options: Any) -> Any:
-        with self.quiet():
+        with self.scope():
             return primitive(self, *args, **options)
 
     return quiet  # type: ignore[return-value]

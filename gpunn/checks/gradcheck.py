@@ -32,11 +32,15 @@ class Derivative(NamedTuple):
     place: str
     analytic: float
     numeric: float
+    of_one_element: bool
 
     @property
     def relative_error(self) -> float:
-        largest = max(abs(self.analytic), abs(self.numeric))
-        return abs(self.analytic - self.numeric) / largest if largest > 0 else 0.0
+        """|a - n| / max(|a|, |n|); infinite where one of them is NaN."""
+        difference, largest = abs(self.analytic - self.numeric), max(abs(self.analytic), abs(self.numeric))
+        if difference != difference:
+            return float("inf")
+        return difference / largest if largest > 0 else 0.0
 
     def agrees(self, rtol: float, atol: float) -> bool:
         # A NaN on either side makes the comparison false.
@@ -92,7 +96,7 @@ def gradcheck(
     if not wrong:
         return True
     if raise_exception:
-        worst = max(wrong, key=lambda d: d.relative_error if d.relative_error == d.relative_error else np.inf)
+        worst = max(wrong, key=lambda d: (d.of_one_element, d.relative_error))
         raise GradientError(
             f"gradcheck: {worst.place}: analytic {worst.analytic:.9g}, numeric {worst.numeric:.9g}, "
             f"relative error {worst.relative_error:.2e}; expected at most {rtol:g} (and {atol:g} absolute)"
@@ -102,10 +106,14 @@ def gradcheck(
 
 def _require_valid(arguments: tuple[Any, ...], checked: list[int]) -> None:
     if not checked:
-        raise ValueError("gradcheck: expected at least one input that requires gradients, got none; use requires_grad=True")
+        raise ValueError(
+            "gradcheck: expected at least one input that requires gradients, got none; use requires_grad=True"
+        )
     for number in checked:
         if arguments[number].dtype != np.float64:
-            raise ValueError(f"gradcheck: expected input {number} in float64, got {arguments[number].dtype.name}; use .double()")
+            raise ValueError(
+                f"gradcheck: expected input {number} in float64, got {arguments[number].dtype.name}; use .double()"
+            )
 
 
 def _analytic(
@@ -121,13 +129,16 @@ def _analytic(
         raise TypeError(f"gradcheck: expected the function to return a Tensor, got {type(out).__name__}")
     values = np.array(out.numpy(), dtype=np.float64)
     if not np.array_equal(values, _evaluate(function, arguments, checked[0], 0.0), equal_nan=True):
-        raise ValueError("gradcheck: the function gave two results for the same inputs; seed its random numbers within it")
+        raise ValueError(
+            "gradcheck: the function gave two results for the same inputs; seed its random numbers within it"
+        )
     weights = _random(0, out.shape)
     if out.requires_grad:
         out.backward(weights)
     found = {number: leaves[number].grad for number in checked}
     return weights, {
-        number: np.zeros(leaves[number].shape) if grad is None else np.array(grad.numpy()) for number, grad in found.items()
+        number: np.zeros(leaves[number].shape) if grad is None else np.array(grad.numpy())
+        for number, grad in found.items()
     }
 
 
@@ -150,11 +161,11 @@ def _derivatives(
             change[place] = 1
             element = ", ".join(str(i) for i in place)
             where = f"input {number}, element [{element}]"
-            found.append(Derivative(where, float(gradient[place]), difference(number, change)))
+            found.append(Derivative(where, float(gradient[place]), difference(number, change), True))
     for direction in range(directions if gradient.size else 0):
         change = _random(1 + direction, gradient.shape)
         where = f"input {number}, random direction {direction} over all {gradient.size} elements"
-        found.append(Derivative(where, float((gradient * change).sum()), difference(number, change)))
+        found.append(Derivative(where, float((gradient * change).sum()), difference(number, change), False))
     return found
 
 

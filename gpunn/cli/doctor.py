@@ -23,11 +23,9 @@ gpunn doctor
 # The distributions that matter, and what each is for.
 REQUIRED = ("numpy", "pillow", "safetensors", "tqdm", "tomli-w")
 OPTIONAL = {
-    "numba": "fast kernels on the CPU",
     "matplotlib": "curves.png",
     "pooch": "--download",
     "nvidia-ml-py": "GPU utilization in the progress bar",
-    "nvidia-cudnn-frontend": "convolution by cuDNN",
 }
 CUPY = ("cupy-cuda13x", "cupy-cuda12x", "cupy")
 

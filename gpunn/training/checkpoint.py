@@ -147,6 +147,7 @@ def _write(path: Path, arrays: dict[str, np.ndarray], metadata: dict[str, str]) 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(arrays, partial, metadata)
+        partial.chmod(0o666 & ~_umask())  # safetensors makes a file that only its owner can read
         _flush_to_disk(partial, os.O_RDWR)
         os.replace(partial, path)
         if os.name == "posix":  # elsewhere a folder cannot be opened
@@ -157,6 +158,13 @@ def _write(path: Path, arrays: dict[str, np.ndarray], metadata: dict[str, str]) 
         raise CheckpointError(
             f"cannot write the checkpoint {path}: {_one_line(error)}; check that the folder is writable and has room"
         ) from error
+
+
+def _umask() -> int:
+    """The permissions that this process withholds from its files; the system tells them only while setting them."""
+    withheld = os.umask(0o077)
+    os.umask(withheld)
+    return withheld
 
 
 def _flush_to_disk(path: Path, flags: int) -> None:

@@ -24,7 +24,7 @@ def draw_curves(
         from matplotlib.figure import Figure
         from matplotlib.ticker import MaxNLocator, PercentFormatter
     except ImportError:
-        logger.info("no curves.png: matplotlib is not installed (pip install 'gpunn[plots]')")
+        logger.info("no curves.png: matplotlib is not installed (pip install matplotlib)")
         return False
     has_accuracy = any(record.get("train_accuracy") is not None for record in history)
     quantities = ["loss", "accuracy"] if has_accuracy else ["loss"]

@@ -19,7 +19,7 @@ BACKENDS = [NumpyBackend, CupyBackend]
 METHODS = [name for name, _ in inspect.getmembers(Backend, inspect.isfunction) if not name.startswith("_")]
 # Not operations on arrays that are differentiated: arrays, the device, checks, conversion, steps in place.
 HOUSEKEEPING = {
-    "asarray", "to_numpy", "empty", "zeros", "zero_filters", "ones", "synchronize", "memory_used", "check_labels", "quiet",
+    "asarray", "to_numpy", "empty", "zeros", "zero_filters", "ones", "synchronize", "memory_used", "check_labels", "scope",
     *(name for name in METHODS if hasattr(Optimizers, name)),
 }  # fmt: skip
 
@@ -36,7 +36,9 @@ def test_no_backend_has_a_method_of_its_own(backend: type[Backend]) -> None:
     assert public == set(METHODS)
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if name not in HOUSEKEEPING and not name.endswith("_backward")])
+@pytest.mark.parametrize(
+    "name", [name for name in METHODS if name not in HOUSEKEEPING and not name.endswith("_backward")]
+)
 def test_every_primitive_is_a_pair(name: str) -> None:
     backward = inspect.signature(getattr(Backend, f"{name}_backward"))
     # saved and dout, and for some which of the inputs need a gradient
@@ -61,7 +63,7 @@ def test_no_result_is_none(device: str) -> None:
     be = backends.get(device)
     x = be.asarray(np.ones((2, 3), np.float32))
     for made in (be.asarray([1.0]), be.empty((2,), "float32"), be.zeros((2,), "float32"), be.ones((2,), "float64"),
-                 be.to_numpy(x), be.sum_of_squares([x]), be.total_norm([x], 3.0), be.quiet()):  # fmt: skip
+                 be.to_numpy(x), be.sum_of_squares([x]), be.total_norm([x], 3.0), be.scope()):  # fmt: skip
         assert made is not None
     assert be.sum_of_squares([x, x]) == 12
     assert be.total_norm([x], 2.0) == pytest.approx(6**0.5)

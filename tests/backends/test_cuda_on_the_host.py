@@ -56,7 +56,9 @@ def test_a_label_out_of_range_is_raised_when_something_is_read(cuda: CupyBackend
     cuda.to_numpy(cuda.asarray([1.0]))  # all in range: nothing is raised
     cuda.check_labels(labels(cuda, 0, 1, 5, 9), 3, -100)
     cuda.check_labels(labels(cuda, 0, 1), 3, -100)
-    message = "label 5 in row 2 is out of range: expected 0 <= label <= 2 or ignore_index -100; the scores have 3 classes"
+    message = (
+        "label 5 in row 2 is out of range: expected 0 <= label <= 2 or ignore_index -100; the scores have 3 classes"
+    )
     with pytest.raises(LabelError, match=message):
         cuda.to_numpy(cuda.asarray([1.0]))
     cuda.to_numpy(cuda.asarray([1.0]))  # an error is raised once
@@ -105,7 +107,9 @@ def test_between_devices(cuda: CupyBackend) -> None:
     assert moved.cpu().numpy().tolist() == [1, 2]
     assert moved.to("cuda") is moved
     assert "device='cuda:0'" in repr(moved)
-    with pytest.raises(DeviceError, match="add: expected all tensors on one device, got 'cpu' and 'cuda:0'; use .to\\('cpu'\\)"):
+    with pytest.raises(
+        DeviceError, match="add: expected all tensors on one device, got 'cpu' and 'cuda:0'; use .to\\('cpu'\\)"
+    ):
         x + moved
 
 

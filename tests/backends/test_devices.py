@@ -20,7 +20,7 @@ from backends import DeviceError
 from gpunn.device import choose, resolve
 
 ROOT = Path(__file__).parents[2]
-PIP = r"pip install 'gpunn\[cuda13\]'"
+PIP = r"pip install 'cupy-cuda13x\[ctk\]'"
 
 
 @pytest.fixture
@@ -42,9 +42,15 @@ class CUDARuntimeError(RuntimeError):
 CASES = [
     (None, f"device 'cuda:0' cannot be had: CuPy is not installed: {PIP}"),
     ({"driver": 0}, "device 'cuda:0' cannot be had: no NVIDIA driver is installed: .*'cpu'"),
-    ({"driver": CUDARuntimeError("cudaErrorUnknown:\n unknown")}, r"driver does not answer \(cudaErrorUnknown: unknown\)"),
+    (
+        {"driver": CUDARuntimeError("cudaErrorUnknown:\n unknown")},
+        r"driver does not answer \(cudaErrorUnknown: unknown\)",
+    ),
     ({"devices": 0}, "device 'cuda:0' cannot be had: the NVIDIA driver finds no device: .*CUDA_VISIBLE_DEVICES"),
-    ({"devices": CUDARuntimeError("cudaErrorNoDevice: no device")}, r"finds no device \(cudaErrorNoDevice: no device\)"),
+    (
+        {"devices": CUDARuntimeError("cudaErrorNoDevice: no device")},
+        r"finds no device \(cudaErrorNoDevice: no device\)",
+    ),
 ]
 
 
@@ -73,7 +79,9 @@ def test_cupy_that_does_not_load(install_cupy: Any, monkeypatch: pytest.MonkeyPa
     install_cupy(None)
     monkeypatch.delitem(sys.modules, "cupy")
     monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
-    with pytest.raises(DeviceError, match=r"CuPy does not load \(libcuda.so.1: cannot open shared object file\): pip install"):
+    with pytest.raises(
+        DeviceError, match=r"CuPy does not load \(libcuda.so.1: cannot open shared object file\): pip install"
+    ):
         backends.get("cuda")
 
 
@@ -87,10 +95,20 @@ def test_index_out_of_range(install_cupy: Any) -> None:
 
 @pytest.mark.parametrize(
     ("name", "nearest"),
-    [("cdua", "cuda"), ("CPU", None), ("cpuu", "cpu"), ("referense", "reference"), ("cuda:x", "cuda"), ("cuda:-1", "cuda"), ("", None)],
+    [
+        ("cdua", "cuda"),
+        ("CPU", None),
+        ("cpuu", "cpu"),
+        ("referense", "reference"),
+        ("cuda:x", "cuda"),
+        ("cuda:-1", "cuda"),
+        ("", None),
+    ],
 )
 def test_unknown_device(name: str, nearest: str | None) -> None:
-    with pytest.raises(DeviceError, match=f"unknown device '{name}': expected 'cpu', 'cuda', 'cuda:N' or 'reference'") as caught:
+    with pytest.raises(
+        DeviceError, match=f"unknown device '{name}': expected 'cpu', 'cuda', 'cuda:N' or 'reference'"
+    ) as caught:
         backends.get(name)
     if nearest:
         assert str(caught.value).endswith(f"did you mean '{nearest}'?")
@@ -154,7 +172,11 @@ def test_import_with_cupy_and_no_gpu(tmp_path: Path) -> None:
     )
     path = f"{tmp_path}:{ROOT}"
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False, env={"PYTHONPATH": path, "PATH": ""}
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PYTHONPATH": path, "PATH": ""},
     )
     assert done.returncode == 0, done.stderr
     total, reason, devices = done.stdout.splitlines()

@@ -21,7 +21,7 @@ from gpunn.cli.main import main as gpunn_command
 from gpunn.data import catalog
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted(path for path in ROOT.rglob("*.md") if not any(part.startswith(".") for part in path.parts[len(ROOT.parts) :]))
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("[!.]*/*.md"))]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 
@@ -30,10 +30,20 @@ def run(file: str | Path, *arguments: str, folder: Path) -> str:
     """The last line that a script prints; the test fails where the script does."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "GPUNN_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, str(ROOT / file), *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False
+        [sys.executable, str(ROOT / file), *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()[-1]
+
+
+def prose(page: str) -> str:
+    """A page without its code blocks."""
+    return re.sub(r"^```.*?^```", "", page, flags=re.DOTALL | re.MULTILINE)
 
 
 def blocks(language: str) -> list[str]:
@@ -128,9 +138,8 @@ def help_of(command: str) -> str:
 
 def commands() -> list[list[str]]:
     """What the README calls as `gpunn ...`, in code blocks and in running text, split into words."""
-    lines = [line.removeprefix("$ ") for line in re.sub(r"\\\n\s*", " ", README).splitlines()]
-    found = [line for line in lines if line.startswith("gpunn ")]
-    found += re.findall(r"`(?:\.venv/bin/)?(gpunn [^`]+)`", README) + re.findall(r"python -m (gpunn [^`\n]+)", README)
+    lines = [line.removeprefix("$ ") for block in blocks("(?:sh|console)") for line in block.splitlines()]
+    found = [line for line in lines if line.startswith("gpunn ")] + re.findall(r"`(gpunn [^`]+)`", prose(README))
     return [shlex.split(line, comments=True) for line in found]
 
 
@@ -151,7 +160,7 @@ def test_every_command_is_in_the_readme() -> None:
 
 def test_flags_in_running_text_exist() -> None:
     known = "".join(help_of(command) for command in COMMANDS) + "--help --version"
-    flags = set(re.findall(r"`(--[a-z-]+)", README))
+    flags = set(re.findall(r"`(--[a-z-]+)", prose(README)))
     assert flags
     assert not [flag for flag in flags if not re.search(rf"{flag}(?![a-z-])", known)]
 
@@ -172,9 +181,10 @@ def test_the_readme_names_every_data_set() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links(page: Path) -> None:
-    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    text = prose(page.read_text(encoding="utf-8"))
     targets = re.findall(r"\]\(([^)\s]+)\)", text)
-    headings = {re.sub(r"[^a-z0-9 -]", "", line.lstrip("# ").lower()).replace(" ", "-") for line in text.splitlines() if line[:1] == "#"}
+    titles = [line.lstrip("#").strip().lower() for line in text.splitlines() if line.startswith("#")]
+    headings = {re.sub(r"[^a-z0-9 -]", "", title).replace(" ", "-") for title in titles}
     for target in targets:
         if "://" in target:
             continue

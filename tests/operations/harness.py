@@ -48,15 +48,23 @@ class Run:
     """One call of a row on one device: results and gradients on the host."""
 
     def __init__(
-        self, row: Operation, sample: Sample, device: str, dtype: str, layout: str = "contiguous", only: int | None = None,
+        self,
+        row: Operation,
+        sample: Sample,
+        device: str,
+        dtype: str,
+        layout: str = "contiguous",
+        only: int | None = None,
         backward: bool = True,
     ) -> None:
         backend = backends.get(device)
         differentiable = [
-            row.differentiable and i not in row.constants and (only is None or i == only) for i in range(len(sample.inputs))
+            row.differentiable and i not in row.constants and (only is None or i == only)
+            for i in range(len(sample.inputs))
         ]
         self.inputs = [
-            as_tensor(x, backend, dtype, layout, wanted) for x, wanted in zip(sample.inputs, differentiable, strict=True)
+            as_tensor(x, backend, dtype, layout, wanted)
+            for x, wanted in zip(sample.inputs, differentiable, strict=True)
         ]
         before = [None if t is None else np.array(t.numpy()) for t in self.inputs]
         result = row.call(*self.inputs, **sample.options)
@@ -117,5 +125,10 @@ def assert_within_budget(
     rtol = rounding * ROUNDINGS * float(np.finfo(actual.dtype).eps) * math.sqrt(terms)
     finite = np.abs(oracle[np.isfinite(oracle)])
     np.testing.assert_allclose(
-        actual.astype(np.float64), oracle, rtol=rtol, atol=rtol * float(finite.max(initial=scale)), equal_nan=True, err_msg=what
+        actual.astype(np.float64),
+        oracle,
+        rtol=rtol,
+        atol=rtol * float(finite.max(initial=scale)),
+        equal_nan=True,
+        err_msg=what,
     )

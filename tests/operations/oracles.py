@@ -16,7 +16,13 @@ def pair(value: Any) -> Pair:
 
 
 def conv2d(
-    x: np.ndarray, weight: np.ndarray, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
+    x: np.ndarray,
+    weight: np.ndarray,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
 ) -> np.ndarray:
     """A sum for each output element, over the channels of its group and the places of the kernel inside the image."""
     if x.ndim == 3:
@@ -29,7 +35,10 @@ def conv2d(
         out_height, out_width = height, width
     else:
         top, left = (0, 0) if padding == "valid" else pair(padding)
-        out_height, out_width = (height + 2 * top - span_y - 1) // step_y + 1, (width + 2 * left - span_x - 1) // step_x + 1
+        out_height, out_width = (
+            (height + 2 * top - span_y - 1) // step_y + 1,
+            (width + 2 * left - span_x - 1) // step_x + 1,
+        )
     out = np.zeros((n, filters, out_height, out_width))
     for o, i, j in itertools.product(range(filters), range(out_height), range(out_width)):
         first = (o // (filters // groups)) * channels
@@ -60,12 +69,18 @@ def _planes(x: np.ndarray, kernel: Any, stride: Any, padding: Any, dilation: Any
     kernel, stride = pair(kernel), pair(kernel if stride is None else stride)
     padding, dilation = pair(padding), pair(dilation)
     return [
-        windows(x.shape[2 + axis], kernel[axis], stride[axis], padding[axis], dilation[axis], ceil_mode) for axis in (0, 1)
+        windows(x.shape[2 + axis], kernel[axis], stride[axis], padding[axis], dilation[axis], ceil_mode)
+        for axis in (0, 1)
     ]
 
 
 def max_pool2d(
-    x: np.ndarray, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False,
+    x: np.ndarray,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> Any:
     """The largest element of each window; NaN is larger than all, and the first one wins."""
@@ -85,8 +100,13 @@ def max_pool2d(
 
 
 def avg_pool2d(
-    x: np.ndarray, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
-    count_include_pad: bool = True, divisor_override: int | None = None,
+    x: np.ndarray,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
 ) -> np.ndarray:
     """The mean of each window; the padding counts on request, what hangs over beyond it never."""
     if x.ndim == 3:
@@ -118,8 +138,14 @@ def adaptive_avg_pool2d(x: np.ndarray, output_size: Any) -> np.ndarray:
 
 
 def batch_norm(
-    x: np.ndarray, mean: Any, variance: Any, weight: Any = None, bias: Any = None, training: bool = False,
-    momentum: float = 0.1, eps: float = 1e-5,
+    x: np.ndarray,
+    mean: Any,
+    variance: Any,
+    weight: Any = None,
+    bias: Any = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
 ) -> Any:
     """Channel by channel: the normalized values, and the running mean and variance after the step."""
     y, means, variances = np.zeros(x.shape), [], []
@@ -150,8 +176,13 @@ def reduced(losses: np.ndarray, reduction: str, divisor: float | None = None) ->
 
 
 def cross_entropy(
-    x: np.ndarray, target: np.ndarray, weight: Any = None, ignore_index: int = -100, reduction: str = "mean",
-    label_smoothing: float = 0.0, normalized: bool = False,
+    x: np.ndarray,
+    target: np.ndarray,
+    weight: Any = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+    normalized: bool = False,
 ) -> np.ndarray:
     """For each row with target t: -sum_c w_c t'_c log p_c, where t' is t smoothed. Labels are rows of 0 and one 1.
 
@@ -223,9 +254,7 @@ def matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     columns = np.broadcast_to(columns, (*batch, *columns.shape[-2:]))
     out = np.zeros((*batch, rows.shape[-2], columns.shape[-1]))
     for place in np.ndindex(out.shape):
-        out[place] = sum(
-            rows[(*place[:-1], k)] * columns[(*place[:-2], k, place[-1])] for k in range(rows.shape[-1])
-        )
+        out[place] = sum(rows[(*place[:-1], k)] * columns[(*place[:-2], k, place[-1])] for k in range(rows.shape[-1]))
     out = out[..., 0, :] if a.ndim == 1 else out
     return out[..., 0] if b.ndim == 1 else out
 
@@ -256,7 +285,9 @@ def logdet(x: np.ndarray) -> np.ndarray:
 
 def pad(x: np.ndarray, widths: tuple[int, ...], mode: str = "constant", value: float = 0.0) -> np.ndarray:
     """Element by element, by the position that it shows."""
-    pairs = [(0, 0)] * (x.ndim - len(widths) // 2) + [(widths[i], widths[i + 1]) for i in range(0, len(widths), 2)][::-1]
+    pairs = [(0, 0)] * (x.ndim - len(widths) // 2) + [(widths[i], widths[i + 1]) for i in range(0, len(widths), 2)][
+        ::-1
+    ]
     out = np.zeros([n + before + after for n, (before, after) in zip(x.shape, pairs, strict=True)])
     for place in np.ndindex(out.shape):
         source = [_shown(i - before, n, mode) for i, n, (before, _) in zip(place, x.shape, pairs, strict=True)]

@@ -40,7 +40,16 @@ def softmax(x: np.ndarray, dim: int) -> np.ndarray:
 
 
 def softmax_samples() -> list[Sample]:
-    shapes = [((3, 5), 1), ((3, 5), 0), ((2, 3, 2, 2), 1), ((4,), 0), ((0, 3), 1), ((3, 0), 0), ((1, 1), -1), ((2, 40), -1)]
+    shapes = [
+        ((3, 5), 1),
+        ((3, 5), 0),
+        ((2, 3, 2, 2), 1),
+        ((4,), 0),
+        ((0, 3), 1),
+        ((3, 0), 0),
+        ((1, 1), -1),
+        ((2, 40), -1),
+    ]
     return [Sample(numbers(*shape, low=-4, high=4), dim=dim, terms=shape[dim]) for shape, dim in shapes]
 
 
@@ -48,7 +57,9 @@ MISUSE_OF_AXIS = [Misuse("axis 4 is out of bounds for array of dimension 2", num
 
 
 def prelu_shape(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    slopes = np.broadcast_to(weight.reshape([-1 if i == 1 else 1 for i in range(x.ndim)]) if weight.size > 1 else weight[0], x.shape)
+    slopes = np.broadcast_to(
+        weight.reshape([-1 if i == 1 else 1 for i in range(x.ndim)]) if weight.size > 1 else weight[0], x.shape
+    )
     return each(lambda v, slope: v if v > 0 else slope * v)(x, slopes)
 
 

@@ -16,7 +16,15 @@ from gpunn.tensor import Tensor
 INF, NAN = math.inf, math.nan
 EDGES = np.array([NAN, INF, -INF, -0.0, 0.0, 1.0, -1.0, 3.5, -1e-30, 1e30])
 SHAPES = [(3, 4), (), (1,), (0, 3), (2, 1, 5), (2, 3, 4, 5)]
-BROADCAST = [((3, 4), (3, 4)), ((3, 4), (4,)), ((3, 1), (1, 4)), ((), (2, 3)), ((2, 1, 3), (4, 1)), ((0, 4), (1, 4)), ((), ())]
+BROADCAST = [
+    ((3, 4), (3, 4)),
+    ((3, 4), (4,)),
+    ((3, 1), (1, 4)),
+    ((), (2, 3)),
+    ((2, 1, 3), (4, 1)),
+    ((0, 4), (1, 4)),
+    ((), ()),
+]
 
 
 def unary(name: str, call: Any, oracle: Any, *, low: float = -2.0, high: float = 2.0, **more: Any) -> Operation:

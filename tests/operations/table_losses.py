@@ -36,7 +36,9 @@ def label_samples(*options: dict[str, Any], low: float = -3.0, high: float = 3.0
         if target.size:
             target.reshape(-1)[0] = 0  # never all ignored
         terms = CLASSES * max(target.size, 1)
-        samples.append(Sample(numbers(*shape, low=low, high=high), target, weight, reduction=reduction, terms=terms, **more))
+        samples.append(
+            Sample(numbers(*shape, low=low, high=high), target, weight, reduction=reduction, terms=terms, **more)
+        )
     samples.append(Sample(numbers(0, CLASSES), labels(0, classes=CLASSES), None, reduction="none"))
     samples.append(Sample(numbers(0, CLASSES), labels(0, classes=CLASSES), None, reduction="sum"))
     return samples
@@ -63,8 +65,12 @@ def positional(function: Any) -> Any:
 MASKED = np.array([[0.0, -INF, 1.0, 2.0], [0.0, -INF, 1.0, 2.0]])
 CROSS_ENTROPY_MISUSES = [
     *label_misuses("cross_entropy"),
-    Misuse("cross_entropy: expected 0 <= label_smoothing <= 1, got 2", PLAIN, np.array([0, 1, 2]), None, label_smoothing=2),
-    Misuse(r"cross_entropy: expected probabilities of shape \(3, 4\), got \(3,\)", PLAIN, np.array([0.0, 1.0, 2.0]), None),
+    Misuse(
+        "cross_entropy: expected 0 <= label_smoothing <= 1, got 2", PLAIN, np.array([0, 1, 2]), None, label_smoothing=2
+    ),
+    Misuse(
+        r"cross_entropy: expected probabilities of shape \(3, 4\), got \(3,\)", PLAIN, np.array([0.0, 1.0, 2.0]), None
+    ),
 ]
 WITH_LABELS = [
     Operation("cross_entropy", positional(F.cross_entropy), positional(oracles.cross_entropy),
@@ -101,7 +107,9 @@ SHAPES = [(), (1,), (3, 4), (2, 3, 2, 2)]
 def value_samples(second: Any, low: float = -2.0, high: float = 2.0, **options: Any) -> list[Sample]:
     """A prediction and a target of the same shape, for every reduction."""
     samples = [
-        Sample(numbers(*shape, low=low, high=high), second(*shape), reduction=reduction, terms=math.prod(shape), **options)
+        Sample(
+            numbers(*shape, low=low, high=high), second(*shape), reduction=reduction, terms=math.prod(shape), **options
+        )
         for shape, reduction in itertools.product(SHAPES, REDUCTIONS)
     ]
     return [*samples, Sample(numbers(0, 3), second(0, 3), reduction="none", **options)]
@@ -119,7 +127,9 @@ def elementwise(name: str, call: Any, formula: Any, second: Any, **more: Any) ->
         samples += value_samples(second, **options)
     misuses = [
         Misuse(rf"{name}: expected target of shape \(3, 4\), got \(4,\)", numbers(3, 4), numbers(4)),
-        Misuse(f"{name}: expected reduction to be one of mean, sum, none, got None", numbers(3), numbers(3), reduction=None),
+        Misuse(
+            f"{name}: expected reduction to be one of mean, sum, none, got None", numbers(3), numbers(3), reduction=None
+        ),
     ]
     return Operation(name, call, oracle, samples, misuses=misuses, **more)
 

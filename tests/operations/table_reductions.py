@@ -16,7 +16,15 @@ INF, NAN = math.inf, math.nan
 CUBE = (3, 2, 5)
 AXES: list[Any] = [None, 0, -1, (0, 2), (-1, 0), (0, 1, 2)]
 EDGE_ROWS = np.array(
-    [[1.0, NAN, 2.0], [INF, 1.0, 2.0], [-INF, 1.0, 2.0], [INF, -INF, 0.0], [-INF, -INF, -INF], [-0.0, 0.0, -0.0], [1e15, 2, -1e15]]
+    [
+        [1.0, NAN, 2.0],
+        [INF, 1.0, 2.0],
+        [-INF, 1.0, 2.0],
+        [INF, -INF, 0.0],
+        [-INF, -INF, -INF],
+        [-0.0, 0.0, -0.0],
+        [1e15, 2, -1e15],
+    ]
 )
 
 
@@ -46,7 +54,9 @@ def reduction(
     name: str, call: Any, function: Any, *, empty: bool = True, single: bool = True, **more: Any
 ) -> Operation:
     """A reduction along every choice of dimensions; ``empty`` and ``single``: defined for no, and for one, element."""
-    samples = [Sample(numbers(*CUBE), dim=dim, keepdim=keep, terms=count(CUBE, dim)) for dim in AXES for keep in (False, True)]
+    samples = [
+        Sample(numbers(*CUBE), dim=dim, keepdim=keep, terms=count(CUBE, dim)) for dim in AXES for keep in (False, True)
+    ]
     samples += [Sample(numbers(1, 1), dim=0), Sample(numbers(3, 1, 1, 1), dim=(2, 3))] if single else []
     samples += [Sample(numbers(0, 3), dim=1, terms=3)]
     samples += [Sample(numbers(0, 3), dim=0)] if empty else []

@@ -73,8 +73,15 @@ POOLED_SHAPES = [(2, 3, 7, 6), (1, 1, 5, 5), (0, 2, 5, 4), (2, 5, 6)]
 def pooling_misuses(name: str) -> list[Misuse]:
     return [
         Misuse(rf"{name}: expected input of shape \(N, C, H, W\), got \(3, 4\)", numbers(3, 4), kernel_size=2),
-        Misuse(rf"{name}: kernel \(5, 5\) is larger than the image \(4, 4\) with padding \(0, 0\)", IMAGE, kernel_size=5),
-        Misuse(rf"{name}: expected padding of at most half the kernel \(2, 2\), got \(2, 2\)", IMAGE, kernel_size=2, padding=2),
+        Misuse(
+            rf"{name}: kernel \(5, 5\) is larger than the image \(4, 4\) with padding \(0, 0\)", IMAGE, kernel_size=5
+        ),
+        Misuse(
+            rf"{name}: expected padding of at most half the kernel \(2, 2\), got \(2, 2\)",
+            IMAGE,
+            kernel_size=2,
+            padding=2,
+        ),
         Misuse(f"{name}: kernel_size: expected a number >= 1 .* got 0", IMAGE, kernel_size=0),
         Misuse(f"{name}: stride: expected a number >= 1 .* got 0", IMAGE, kernel_size=2, stride=0),
     ]
@@ -91,12 +98,16 @@ def normalized(training: bool, **options: Any) -> Any:
 
 
 def expected_norm(training: bool, **options: Any) -> Any:
-    return lambda x, mean, variance, weight, bias: oracles.batch_norm(x, mean, variance, weight, bias, training, **options)
+    return lambda x, mean, variance, weight, bias: oracles.batch_norm(
+        x, mean, variance, weight, bias, training, **options
+    )
 
 
 def norm_samples(training: bool) -> list[Sample]:
     samples = []
-    for shape, affine in itertools.product([(4, 3), (2, 3, 5), (3, 2, 4, 3), (1, 4, 2, 2), (2, 5, 2, 2, 2)], [True, False]):
+    for shape, affine in itertools.product(
+        [(4, 3), (2, 3, 5), (3, 2, 4, 3), (1, 4, 2, 2), (2, 5, 2, 2, 2)], [True, False]
+    ):
         c = shape[1]
         parameters = (numbers(c), numbers(c)) if affine else (None, None)
         terms = math.prod(shape) // c if training else 1

@@ -78,7 +78,15 @@ def test_unary_at_the_edges(device: str, name: str) -> None:
     same_as_torch(device, ours, theirs, edges[:-1])
 
 
-SHAPES = [((3, 4), (3, 4)), ((3, 4), (4,)), ((3, 1), (1, 4)), ((), (2, 3)), ((2, 1, 3), (4, 1)), ((0, 4), (1, 4)), ((), ())]
+SHAPES = [
+    ((3, 4), (3, 4)),
+    ((3, 4), (4,)),
+    ((3, 1), (1, 4)),
+    ((), (2, 3)),
+    ((2, 1, 3), (4, 1)),
+    ((0, 4), (1, 4)),
+    ((), ()),
+]
 BINARY: dict[str, tuple[Any, Any]] = {
     "add": (lambda a, b: a + b, torch.add),
     "sub": (lambda a, b: a - b, torch.sub),
@@ -137,7 +145,9 @@ def test_reduction(device: str, name: str, dim: Any, keepdim: bool) -> None:
     same_as_torch(device, lambda x: ours(x, dim, keepdim), lambda x: theirs(x, dim, keepdim), numbers(3, 2, 4))
 
 
-@pytest.mark.parametrize("name", ["sum", "mean", "amax", "amin", "logsumexp", "norm 2", "norm 1", "norm 3", "norm inf", "std biased"])
+@pytest.mark.parametrize(
+    "name", ["sum", "mean", "amax", "amin", "logsumexp", "norm 2", "norm 1", "norm 3", "norm inf", "std biased"]
+)
 def test_reduction_with_ties_and_zeros(device: str, name: str) -> None:
     ours, theirs = REDUCTIONS[name]
     for values in (TIES, np.zeros((2, 3))):

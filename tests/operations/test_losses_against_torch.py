@@ -18,7 +18,13 @@ TF = torch.nn.functional
 REDUCTIONS = ("mean", "sum", "none")
 CLASSES = 4
 WEIGHT = np.array([0.5, 2.0, 0.75, 1.25])
-SCORES = {"rows": (5, CLASSES), "row": (CLASSES,), "images": (2, CLASSES, 3, 2), "empty": (0, CLASSES), "one": (1, CLASSES)}
+SCORES = {
+    "rows": (5, CLASSES),
+    "row": (CLASSES,),
+    "images": (2, CLASSES, 3, 2),
+    "empty": (0, CLASSES),
+    "one": (1, CLASSES),
+}
 
 
 def labels_for(shape: tuple[int, ...], ignored: int | None = None) -> np.ndarray:
@@ -59,7 +65,9 @@ def test_cross_entropy_with_labels(device: str, shape: str, reduction: str, smoo
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
 @pytest.mark.parametrize("weight", [None, WEIGHT], ids=["no weight", "weight"])
-def test_cross_entropy_with_probabilities(device: str, shape: str, reduction: str, smoothing: float, weight: Any) -> None:
+def test_cross_entropy_with_probabilities(
+    device: str, shape: str, reduction: str, smoothing: float, weight: Any
+) -> None:
     targets = numbers(*SCORES[shape], seed=1, low=0.05, high=1.0)
     targets /= targets.sum(0 if shape == "row" else 1, keepdims=True)
     options = {"reduction": reduction, "label_smoothing": smoothing}
@@ -118,7 +126,11 @@ def test_multi_margin_loss(device: str, shape: str, p: int, margin: float, reduc
 def test_multi_margin_loss_exactly_at_the_margin(device: str, p: int) -> None:
     scores, labels = np.array([[1.0, 0.0, 2.0, 0.0], [3.0, 1.0, 2.0, 2.0]]), np.array([0, 0])
     same_as_torch(
-        device, lambda x, y: F.multi_margin_loss(x, y, p=p), lambda x, y: TF.multi_margin_loss(x, y, p=p), scores, labels
+        device,
+        lambda x, y: F.multi_margin_loss(x, y, p=p),
+        lambda x, y: TF.multi_margin_loss(x, y, p=p),
+        scores,
+        labels,
     )
 
 
@@ -135,7 +147,11 @@ def test_losses_of_values(device: str, name: str, reduction: str, shape: tuple[i
         device, lambda x, y: ours(x, y, reduction=reduction), lambda x, y: theirs(x, y, reduction=reduction), x, target
     )
     same_as_torch(
-        device, lambda x, y: ours(x, y, reduction=reduction), lambda x, y: theirs(x, y, reduction=reduction), x, x.copy()
+        device,
+        lambda x, y: ours(x, y, reduction=reduction),
+        lambda x, y: theirs(x, y, reduction=reduction),
+        x,
+        x.copy(),
     )
 
 
@@ -174,7 +190,9 @@ def test_binary_cross_entropy_at_the_edges(device: str) -> None:
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 @pytest.mark.parametrize("pos_weight", [False, True])
-def test_binary_cross_entropy_with_logits(device: str, shape: tuple[int, ...], reduction: str, pos_weight: bool) -> None:
+def test_binary_cross_entropy_with_logits(
+    device: str, shape: tuple[int, ...], reduction: str, pos_weight: bool
+) -> None:
     x, target = numbers(*shape, low=-60, high=60), numbers(*shape, seed=1, low=0.0, high=1.0)
     weights = numbers(*shape, seed=2, low=0.5, high=2.0)
     per_class = numbers(*shape[-1:], seed=3, low=0.5, high=4.0) if pos_weight else None

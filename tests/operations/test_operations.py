@@ -94,7 +94,9 @@ def test_layouts(device: str, row: Operation) -> None:
         terms = max(run.results[0].size, sample.terms)
         for gradient, wanted in zip(run.gradients, expected_gradients(row, number, "float32"), strict=True):
             if wanted is not None:
-                assert_within_budget(gradient, wanted, terms, row.gradient_rounding, f"{row}: {sample}: gradient", row.scale)
+                assert_within_budget(
+                    gradient, wanted, terms, row.gradient_rounding, f"{row}: {sample}: gradient", row.scale
+                )
 
 
 @every_row
@@ -135,7 +137,9 @@ def assert_edge(backend: backends.Backend, row: Operation, edge: Edge, dtype: st
         with np.errstate(all="ignore"):
             wanted = row.oracle(*inputs, **edge.options)
             wanted = [np.asarray(w) for w in (wanted if isinstance(wanted, tuple) else (wanted,))]
-            wanted = [w.astype(dtype).astype(np.float64) if w.dtype.kind == "f" else w for w in wanted]  # overflow is inf
+            wanted = [
+                w.astype(dtype).astype(np.float64) if w.dtype.kind == "f" else w for w in wanted
+            ]  # overflow is inf
     for result, oracle in zip(results, wanted, strict=True):
         assert result.dtype == dtype or oracle.dtype.kind != "f"
         # Each element by itself: a large neighbour excuses nothing, infinities and NaN must be where they belong.
@@ -190,7 +194,10 @@ def test_the_table_is_whole() -> None:
             assert (result[0] if isinstance(result, tuple) else result).backend is recorder
     differentiable = {name.removesuffix("_backward") for name in dir(backends.Backend) if name.endswith("_backward")}
     assert differentiable <= recorder.called, f"no row calls {sorted(differentiable - recorder.called)}"
-    names = {row.name.replace("log softmax", "log_softmax").replace("leaky relu", "leaky_relu").split(" ")[0] for row in TABLE}
+    names = {
+        row.name.replace("log softmax", "log_softmax").replace("leaky relu", "leaky_relu").split(" ")[0]
+        for row in TABLE
+    }
     assert set(F.__all__) <= names, f"no row for {sorted(set(F.__all__) - names)}"
 
 

@@ -19,7 +19,11 @@ INF, NAN = math.inf, math.nan
 
 # Convolution: (input, weight, options). First every combination of small options, then shapes that stand alone.
 CONVOLUTIONS: list[tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = [
-    ((2, 4, 7, 6), (4, 4 // groups, *kernel), {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups})
+    (
+        (2, 4, 7, 6),
+        (4, 4 // groups, *kernel),
+        {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups},
+    )
     for kernel, stride, padding, dilation, groups in itertools.product(
         [(3, 3), (2, 3)], [1, (2, 3)], [0, (2, 1)], [1, (1, 2)], [1, 2, 4]
     )
@@ -63,7 +67,9 @@ MAX_POOLINGS = [
 @pytest.mark.parametrize("options", MAX_POOLINGS, ids=str)
 def test_max_pool2d(device: str, options: dict[str, Any]) -> None:
     for shape in [(2, 3, 7, 6), (1, 5, 5)]:
-        same_as_torch(device, lambda x: F.max_pool2d(x, **options), lambda x: TF.max_pool2d(x, **options), numbers(*shape))
+        same_as_torch(
+            device, lambda x: F.max_pool2d(x, **options), lambda x: TF.max_pool2d(x, **options), numbers(*shape)
+        )
     # Three values only: every window has ties, and the first place wins.
     ties = np.random.default_rng(3).integers(0, 3, (2, 3, 8, 7)).astype(np.float64)
     options = {**options, "return_indices": True}
@@ -95,7 +101,9 @@ AVERAGE_POOLINGS = [
 @pytest.mark.parametrize("options", AVERAGE_POOLINGS, ids=str)
 def test_avg_pool2d(device: str, options: dict[str, Any]) -> None:
     for shape in [(2, 3, 7, 6), (1, 5, 5), (2, 1, 4, 9)]:
-        same_as_torch(device, lambda x: F.avg_pool2d(x, **options), lambda x: TF.avg_pool2d(x, **options), numbers(*shape))
+        same_as_torch(
+            device, lambda x: F.avg_pool2d(x, **options), lambda x: TF.avg_pool2d(x, **options), numbers(*shape)
+        )
 
 
 @pytest.mark.parametrize("size", [1, 2, (3, 1), (7, 7), (None, 2), (5, 9)], ids=str)
@@ -111,7 +119,9 @@ def test_pooling_of_an_empty_batch(device: str, name: str) -> None:
     same_as_torch(device, lambda x: getattr(F, name)(x, 2), lambda x: getattr(TF, name)(x, 2), numbers(0, 2, 4, 4))
 
 
-@pytest.mark.parametrize("shape", [(4, 3), (2, 3, 5), (2, 3, 4, 5), (3, 1, 2, 2), (2, 3, 2, 3, 2), (9, 600, 1, 1)], ids=str)
+@pytest.mark.parametrize(
+    "shape", [(4, 3), (2, 3, 5), (2, 3, 4, 5), (3, 1, 2, 2), (2, 3, 2, 3, 2), (9, 600, 1, 1)], ids=str
+)
 @pytest.mark.parametrize("affine", [True, False])
 @pytest.mark.parametrize("training", [True, False])
 def test_batch_norm(device: str, shape: tuple[int, ...], affine: bool, training: bool) -> None:
@@ -154,7 +164,9 @@ def test_batch_norm_of_an_empty_batch(device: str, training: bool) -> None:
     def call(function: Any) -> Any:
         return lambda x, w, b: function(x, *(_like(x, values) for values in running), w, b, training)
 
-    same_as_torch(device, call(F.batch_norm), call(TF.batch_norm), numbers(0, 3, 2), numbers(3), numbers(3), gradients=False)
+    same_as_torch(
+        device, call(F.batch_norm), call(TF.batch_norm), numbers(0, 3, 2), numbers(3), numbers(3), gradients=False
+    )
 
 
 def _like(x: Any, values: np.ndarray) -> Any:

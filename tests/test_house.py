@@ -186,7 +186,7 @@ def test_no_drawer_for_odds_and_ends() -> None:
 
 
 def public() -> list[tuple[str, object]]:
-    found = []
+    found: list[tuple[str, object]] = []
     for package in (functional, nn, optim, optim.lr_scheduler):
         for name in package.__all__:
             thing = getattr(package, name)

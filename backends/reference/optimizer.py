@@ -7,24 +7,11 @@ Parameters and state (averages, momentum) are overwritten; gradients are only re
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
 Arrays = Sequence[Any]
-Primitive = TypeVar("Primitive", bound=Callable[..., Any])
-
-
-def _quiet(primitive: Primitive) -> Primitive:
-    """Let NaN and infinity pass without NumPy's warnings, as they do on a GPU."""
-
-    @functools.wraps(primitive)
-    def quiet(self: Any, *args: Any, **options: Any) -> Any:
-        with self.scope():
-            return primitive(self, *args, **options)
-
-    return quiet  # type: ignore[return-value]
 
 
 def _descent(param: Any, grad: Any, weight_decay: float, maximize: bool) -> Any:
@@ -39,7 +26,6 @@ class Optimizers:
 
     xp: Any
 
-    @_quiet
     def sgd_(
         self,
         params: Arrays,
@@ -70,7 +56,6 @@ class Optimizers:
                 grad = grad + momentum * buffer if nesterov else buffer
             param -= lr * grad
 
-    @_quiet
     def adagrad_(
         self,
         params: Arrays,
@@ -90,7 +75,6 @@ class Optimizers:
             root += eps
             param -= lr * (grad / root)
 
-    @_quiet
     def rmsprop_(
         self,
         params: Arrays,
@@ -128,7 +112,6 @@ class Optimizers:
                 update = buffer
             param -= lr * update
 
-    @_quiet
     def adam_(
         self,
         params: Arrays,
@@ -165,7 +148,6 @@ class Optimizers:
             root += eps
             param -= step_size * (exp_avg / root)
 
-    @_quiet
     def sum_of_squares(self, arrays: Arrays) -> Any:
         """The sum of all squared elements of all arrays: float64, shape (). Does not wait for the device."""
         total = self.xp.zeros((), dtype=self.xp.float64)
@@ -173,7 +155,6 @@ class Optimizers:
             total += self.xp.square(array, dtype=self.xp.float64).sum()
         return total
 
-    @_quiet
     def total_norm(self, arrays: Arrays, order: float) -> Any:
         """The ``order``-norm (> 0, or infinity) of all elements as one vector: float64, shape ().
 
@@ -190,13 +171,11 @@ class Optimizers:
                 self.xp.maximum(total, magnitude.max(), out=total)
         return total if order == math.inf else self.xp.asarray(total ** (1 / order))
 
-    @_quiet
     def scale_(self, arrays: Arrays, factor: Any) -> None:
         """Multiply every array by ``factor``: a number, or an array of shape () on the arrays' device."""
         for array in arrays:
             array *= self.xp.asarray(factor, dtype=array.dtype)
 
-    @_quiet
     def clamp_(self, arrays: Arrays, low: float, high: float) -> None:
         """Limit every element to [low, high]; NaN stays NaN."""
         for array in arrays:

@@ -87,9 +87,7 @@ class TrainConfig:
     nesterov: bool | None = option(
         None, SWITCH, "Nesterov's momentum (default: with sgd, unless the momentum is 0)", only={"optimizer": ("sgd",)}
     )
-    weight_decay: float | None = option(
-        None, NOT_NEGATIVE, "default: sgd 0.0005, adamw 0.01, others 0", metavar="RATE"
-    )
+    weight_decay: float | None = option(None, NOT_NEGATIVE, "default: sgd 0.0005, adamw 0.01, others 0", metavar="RATE")
     schedule: str = option("onecycle", one_of(SCHEDULES), "how the learning rate changes over the epochs")
     warmup: float | None = option(
         None,

@@ -119,7 +119,12 @@ def _openblas_choice() -> tuple[str | None, int | None]:
             library = ctypes.CDLL(str(file))
         except OSError:
             continue
-        for prefix, suffix in (("scipy_openblas", "64_"), ("openblas", "64_"), ("scipy_openblas", ""), ("openblas", "")):
+        for prefix, suffix in (
+            ("scipy_openblas", "64_"),
+            ("openblas", "64_"),
+            ("scipy_openblas", ""),
+            ("openblas", ""),
+        ):
             core = getattr(library, f"{prefix}_get_corename{suffix}", None)
             threads = getattr(library, f"{prefix}_get_num_threads{suffix}", None)
             if core is not None and threads is not None:

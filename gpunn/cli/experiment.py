@@ -103,6 +103,4 @@ def _result_of(run: RunDirectory) -> Path:
 
 def result_line(loss: float, accuracy: float, epochs: int, seconds: float, device: str) -> str:
     """The last line on standard output of `train` and `eval`, made to be read by scripts."""
-    return (
-        f"test_loss={loss:.6f} test_accuracy={accuracy:.6f} epochs={epochs} seconds={seconds:.1f} device={device}"
-    )
+    return f"test_loss={loss:.6f} test_accuracy={accuracy:.6f} epochs={epochs} seconds={seconds:.1f} device={device}"

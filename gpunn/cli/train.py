@@ -96,9 +96,7 @@ def main(argv: Sequence[str]) -> int:
         description={**vars(described), "config": config.to_toml()},
     )
     try:
-        history = trainer.fit(
-            train_loader, described.loader(held_out), epochs=config.epochs, resume=config.resume
-        )
+        history = trainer.fit(train_loader, described.loader(held_out), epochs=config.epochs, resume=config.resume)
     except TrainingInterrupted as stop:
         return _say_how_to_resume(stop, run.path)
     print(_result(config, described, run, history, device))
@@ -127,9 +125,7 @@ def _load_data(config: TrainConfig) -> tuple[Dataset, Dataset, str]:
 
 
 def _load(config: TrainConfig, train: bool) -> Dataset:
-    return load(
-        config.data, config.data_dir, train, config.download, image_size=config.image_size, seed=config.seed
-    )
+    return load(config.data, config.data_dir, train, config.download, image_size=config.image_size, seed=config.seed)
 
 
 def _describe(config: TrainConfig, train_set: Dataset) -> Experiment:
@@ -184,9 +180,7 @@ def _scheduler(config: TrainConfig, optimizer: optim.Optimizer, steps: int) -> A
     if config.schedule == "exponential":
         return schedules.ExponentialLR(optimizer, gamma=config.schedule_factor)
     if config.schedule == "plateau":
-        return schedules.ReduceLROnPlateau(
-            optimizer, factor=config.schedule_factor, patience=config.schedule_epochs
-        )
+        return schedules.ReduceLROnPlateau(optimizer, factor=config.schedule_factor, patience=config.schedule_epochs)
     return None
 
 
@@ -197,9 +191,7 @@ def _result(
     seconds = sum(record["seconds"] for record in history)
     if described.result == "last":
         last = history[-1]
-        return experiment.result_line(
-            last["test_loss"], last["test_accuracy"], last["epoch"], seconds, device
-        )
+        return experiment.result_line(last["test_loss"], last["test_accuracy"], last["epoch"], seconds, device)
     started = time.perf_counter()
     best = experiment.open_checkpoint(str(run.best_checkpoint), device)
     loss, accuracy = experiment.measure(best.net, described.loader(_load(config, train=False)))

@@ -29,9 +29,7 @@ class Dataset:
         DataError: for another shape or dtype, a label without a class, or a NaN or infinite value.
     """
 
-    def __init__(
-        self, images: np.ndarray, labels: np.ndarray, classes: Sequence[str], name: str = ""
-    ) -> None:
+    def __init__(self, images: np.ndarray, labels: np.ndarray, classes: Sequence[str], name: str = "") -> None:
         self.name = name
         self.classes = [str(label) for label in classes]
         self.images = self._checked_images(np.asarray(images))
@@ -54,9 +52,7 @@ class Dataset:
 
     def _checked_labels(self, labels: np.ndarray) -> np.ndarray:
         if labels.shape != (len(self.images),):
-            raise DataError(
-                f"{self}: expected one label an image, shape ({len(self.images)},), got {labels.shape}"
-            )
+            raise DataError(f"{self}: expected one label an image, shape ({len(self.images)},), got {labels.shape}")
         if labels.size and not np.issubdtype(labels.dtype, np.integer):
             raise DataError(f"{self}: expected integer labels, got {labels.dtype}")
         wrong = (labels < 0) | (labels >= len(self.classes))
@@ -73,10 +69,7 @@ class Dataset:
 
     def __repr__(self) -> str:
         channels, (height, width) = self.in_channels, self.image_size
-        return (
-            f"Dataset({self.name!r}, {len(self)} images of {channels}x{height}x{width}, "
-            f"{len(self.classes)} classes)"
-        )
+        return f"Dataset({self.name!r}, {len(self)} images of {channels}x{height}x{width}, {len(self.classes)} classes)"
 
     def __len__(self) -> int:
         return len(self.images)

@@ -50,15 +50,11 @@ def fetch(address: str, sha256: str, folder: Path) -> Path:
     name = address.rsplit("/", 1)[-1]
     logger.info("downloading %s to %s", address, folder)
     try:
-        path = pooch.retrieve(
-            address, f"sha256:{sha256}", fname=name, path=folder, progressbar=_can_show_progress()
-        )
+        path = pooch.retrieve(address, f"sha256:{sha256}", fname=name, path=folder, progressbar=_can_show_progress())
     # Network errors are OSErrors; pooch reports a wrong checksum and an unknown protocol as ValueErrors.
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
-        raise DataError(
-            f"{address}: download failed ({reason}); try again, or put {name} into {folder}"
-        ) from error
+        raise DataError(f"{address}: download failed ({reason}); try again, or put {name} into {folder}") from error
     return Path(path)
 
 

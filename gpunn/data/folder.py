@@ -46,23 +46,17 @@ def read(
     if channels not in (None, 1, 3):
         raise ValueError(f"folder: expected channels=1 (gray) or 3 (RGB), got {channels}")
     if not path.is_dir():
-        raise DataError(
-            f"folder:{path}: no such folder; expected a folder with a folder of images for each class"
-        )
+        raise DataError(f"folder:{path}: no such folder; expected a folder with a folder of images for each class")
     train_files, test_files, classes = _train_and_test(path, seed)
     wanted = train_files if train else test_files
     if not wanted:
-        missing = (
-            f"{TRAIN}/ folder" if train else "test images: every class has one image, none can be held out"
-        )
+        missing = f"{TRAIN}/ folder" if train else "test images: every class has one image, none can be held out"
         raise DataError(f"folder:{path}: no {missing}")
     # The first training image sets size and channels of both sets, so that one network serves both.
     first = (train_files or test_files)[0][0]
     size, first_channels = _probe(first)
     size = size if image_size is None else checked_size(image_size)
-    images = _decode(
-        [file for file, _ in wanted], size, channels or first_channels, first, image_size is not None
-    )
+    images = _decode([file for file, _ in wanted], size, channels or first_channels, first, image_size is not None)
     return Dataset(images, np.array([label for _, label in wanted]), classes, f"folder:{path}")
 
 
@@ -99,8 +93,7 @@ def _files(root: Path, classes: list[str] | None = None) -> tuple[Files, list[st
     for folder in folders:
         if folder.name not in names:
             raise DataError(
-                f"folder:{folder}: class {folder.name!r} is not in the training set; "
-                f"it has {', '.join(names)}"
+                f"folder:{folder}: class {folder.name!r} is not in the training set; it has {', '.join(names)}"
             )
         members = sorted(
             Path(parent, name)
@@ -110,8 +103,7 @@ def _files(root: Path, classes: list[str] | None = None) -> tuple[Files, list[st
         )
         if not members:
             raise DataError(
-                f"folder:{folder}: no images in this class ({' '.join(sorted(SUFFIXES))}); "
-                f"add some or remove it"
+                f"folder:{folder}: no images in this class ({' '.join(sorted(SUFFIXES))}); add some or remove it"
             )
         files += [(file, names.index(folder.name)) for file in members]
     return files, names

@@ -46,9 +46,7 @@ def read(path: str | Path) -> np.ndarray:
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; expected an IDX file") from None
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(
-            f"{path}: damaged gzip data ({_one_line(error)}); remove it and download it again"
-        ) from error
+        raise DataError(f"{path}: damaged gzip data ({_one_line(error)}); remove it and download it again") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({_one_line(error)})") from error
 
@@ -80,9 +78,7 @@ def _read(file: BinaryIO, path: Path) -> np.ndarray:
     content = file.read()
     if len(content) != expected:
         what = "cut short" if len(content) < expected else "too long"
-        raise DataError(
-            f"{path}: {what}: {len(content)} bytes after the header; expected {expected} for shape {shape}"
-        )
+        raise DataError(f"{path}: {what}: {len(content)} bytes after the header; expected {expected} for shape {shape}")
     return np.frombuffer(content, dtype).reshape(shape).astype(dtype.newbyteorder("="))
 
 
@@ -96,12 +92,10 @@ def read_images(images_path: str | Path, labels_path: str | Path) -> tuple[np.nd
         )
     if labels.ndim != 1 or labels.dtype != np.uint8:
         raise DataError(
-            f"{labels_path}: found {labels.dtype} of shape {labels.shape}; "
-            f"expected labels: uint8 of shape (N,)"
+            f"{labels_path}: found {labels.dtype} of shape {labels.shape}; expected labels: uint8 of shape (N,)"
         )
     if len(images) != len(labels):
         raise DataError(
-            f"{labels_path}: {len(labels)} labels; "
-            f"expected {len(images)}, one for each image of {images_path}"
+            f"{labels_path}: {len(labels)} labels; expected {len(images)}, one for each image of {images_path}"
         )
     return images[:, np.newaxis], labels.astype(np.int64)

@@ -60,9 +60,7 @@ class DataLoader:
         if not isinstance(transforms, Sequence) or not all(map(callable, transforms)):
             raise ValueError(f"DataLoader: expected a sequence of transforms (callables), got {transforms!r}")
         if len(transforms) > MAX_TRANSFORMS:
-            raise ValueError(
-                f"DataLoader: expected at most {MAX_TRANSFORMS} transforms, got {len(transforms)}"
-            )
+            raise ValueError(f"DataLoader: expected at most {MAX_TRANSFORMS} transforms, got {len(transforms)}")
         if not len(dataset):
             raise DataError(f"{dataset}: no images; expected at least one")
         if drop_last and len(dataset) < batch_size:
@@ -135,9 +133,7 @@ class DataLoader:
             ValueError: a key is missing, or the state has more batches than an epoch of this loader.
         """
         if missing := {"epoch", "batch", "seed"} - set(state):
-            raise ValueError(
-                f"DataLoader: the state lacks {', '.join(sorted(missing))}; expected epoch, batch, seed"
-            )
+            raise ValueError(f"DataLoader: the state lacks {', '.join(sorted(missing))}; expected epoch, batch, seed")
         epoch, batch = int(state["epoch"]), int(state["batch"])
         if epoch < 0 or not 0 <= batch <= len(self):
             raise ValueError(

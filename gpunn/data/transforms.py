@@ -43,8 +43,7 @@ class Normalize:
         self.std = tuple(float(value) for value in std)
         if not self.mean or len(self.mean) != len(self.std):
             raise ValueError(
-                f"Normalize: expected one mean and one std a channel, "
-                f"got {len(self.mean)} and {len(self.std)}"
+                f"Normalize: expected one mean and one std a channel, got {len(self.mean)} and {len(self.std)}"
             )
         if not all(map(math.isfinite, self.mean)):
             raise ValueError(f"Normalize: expected finite means, got {self.mean}")
@@ -115,9 +114,7 @@ class RandomCrop:
         if padding < 0:
             raise ValueError(f"RandomCrop: expected padding >= 0, got {padding}")
         if padding_mode not in ("reflect", "constant"):
-            raise ValueError(
-                f"RandomCrop: expected padding_mode 'reflect' or 'constant', got {padding_mode!r}"
-            )
+            raise ValueError(f"RandomCrop: expected padding_mode 'reflect' or 'constant', got {padding_mode!r}")
 
     def __call__(self, batch: np.ndarray, seed: int, stream: int, start: int) -> np.ndarray:
         n, _, height, width = batch.shape

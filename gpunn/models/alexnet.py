@@ -47,9 +47,7 @@ class AlexNet(nn.Module):
 class AlexNetCIFAR(nn.Module):
     """AlexNet with small kernels for small images, 32x32 pixels unless ``image_size`` says otherwise (at least 15)."""
 
-    def __init__(
-        self, num_classes: int = 10, in_channels: int = 3, image_size: int = 32, dropout: float = 0.5
-    ) -> None:
+    def __init__(self, num_classes: int = 10, in_channels: int = 3, image_size: int = 32, dropout: float = 0.5) -> None:
         super().__init__()
         self.features = nn.Sequential(
             nn.Conv2d(in_channels, 64, kernel_size=3, stride=2, padding=1),

@@ -49,7 +49,9 @@ class Summary(NamedTuple):
         ]
         rule = "-" * max(map(len, lines))
         frozen = self.parameters - self.trainable
-        footer = f"input {'x'.join(map(str, self.input_shape))}, {self.trainable:,} parameters trained, {frozen:,} frozen"
+        footer = (
+            f"input {'x'.join(map(str, self.input_shape))}, {self.trainable:,} parameters trained, {frozen:,} frozen"
+        )
         return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1], footer])
 
 
@@ -101,7 +103,9 @@ class _Recorder:
                 parameters += math.prod(value.shape)
         self._grow(module, inputs[0].shape, first.shape)
         self.rows.append(
-            Row(name, type(module).__name__, first.shape[1:], parameters, multiply_adds(module, first.shape), self.field)
+            Row(
+                name, type(module).__name__, first.shape[1:], parameters, multiply_adds(module, first.shape), self.field
+            )
         )
 
     def _grow(self, module: nn.Module, before: tuple[int, ...], after: tuple[int, ...]) -> None:

@@ -69,9 +69,7 @@ class Conv2d(Module):
                 f"got {self.kernel_size}, {self.stride} and {self.dilation}"
             )
         if isinstance(self.padding, str) and self.padding not in ("same", "valid"):
-            raise ValueError(
-                f'{self._title()}: expected padding as numbers, "same" or "valid", got {self.padding!r}'
-            )
+            raise ValueError(f'{self._title()}: expected padding as numbers, "same" or "valid", got {self.padding!r}')
         if self.padding == "same" and self.stride != (1, 1):
             raise ValueError(f'{self._title()}: padding="same" needs stride 1, got stride={self.stride}')
         if not isinstance(self.padding, str) and min(self.padding) < 0:
@@ -101,9 +99,7 @@ class Conv2d(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if x.ndim not in (3, 4) or x.shape[-3] != self.in_channels:
-            raise ShapeError(
-                f"{self._title()}: expected input of shape (N, {self.in_channels}, H, W), got {x.shape}"
-            )
+            raise ShapeError(f"{self._title()}: expected input of shape (N, {self.in_channels}, H, W), got {x.shape}")
         left, right, top, bottom = rims = self._rims()
         height, width = x.shape[-2] + top + bottom, x.shape[-1] + left + right
         reach = [d * (k - 1) + 1 for d, k in zip(self.dilation, self.kernel_size, strict=True)]

@@ -54,9 +54,7 @@ class Adam(Optimizer):
         self._expect(dict(zip(("beta1", "beta2"), options["betas"], strict=True)), "beta1 beta2", below=1)
 
     def state_names(self, options: Options) -> tuple[str, ...]:
-        return (
-            ("exp_avg", "exp_avg_sq", "max_exp_avg_sq") if options["amsgrad"] else ("exp_avg", "exp_avg_sq")
-        )
+        return ("exp_avg", "exp_avg_sq", "max_exp_avg_sq") if options["amsgrad"] else ("exp_avg", "exp_avg_sq")
 
     def update(self, options: Options, batch: Batch) -> None:
         beta1, beta2 = options["betas"]

@@ -37,16 +37,21 @@ def clip_grad_norm_(
     parameters = _as_list(parameters)
     home = parameters[0].backend if parameters else backends.get("cpu")
     gradients = _by_backend(parameters)
-    norms = [_moved(backend.total_norm(arrays, norm_type), backend, home) for backend, arrays in gradients]
-    norm = norms[0] if len(norms) == 1 else home.total_norm(norms, norm_type)
+    norms = []
+    for backend, arrays in gradients:
+        with backend.scope():
+            norms.append(_moved(backend.total_norm(arrays, norm_type), backend, home))
+    with home.scope():
+        norm = norms[0] if len(norms) == 1 else home.total_norm(norms, norm_type)
+        factor = home.xp.minimum(float(max_norm) / (norm + 1e-6), 1.0)
     if error_if_nonfinite and not math.isfinite(float(home.to_numpy(norm))):
         raise NonFiniteError(
             f"clip_grad_norm_: the norm of the gradients is {float(home.to_numpy(norm))}; look for the first "
             "operation that gives NaN or infinity, or lower the learning rate"
         )
-    factor = home.xp.minimum(float(max_norm) / (norm + 1e-6), 1.0)
     for backend, arrays in gradients:
-        backend.scale_(arrays, _moved(factor, home, backend))
+        with backend.scope():
+            backend.scale_(arrays, _moved(factor, home, backend))
     double = any(array.dtype == "float64" for _, arrays in gradients for array in arrays)
     return Tensor(home.asarray(norm, dtype="float64" if double else "float32"), home)
 
@@ -59,7 +64,8 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
     if not clip_value >= 0:
         raise ValueError(f"clip_grad_value_: expected clip_value >= 0, got {clip_value}")
     for backend, arrays in _by_backend(_as_list(parameters)):
-        backend.clamp_(arrays, -float(clip_value), float(clip_value))
+        with backend.scope():
+            backend.clamp_(arrays, -float(clip_value), float(clip_value))
 
 
 def _as_list(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:

@@ -46,9 +46,7 @@ class Optimizer:
 
     def __init__(self, params: Parameters, defaults: Options) -> None:
         if isinstance(params, Tensor):
-            raise TypeError(
-                f"{self._name}: expected a list of Tensors or of groups, got one Tensor; write [tensor]"
-            )
+            raise TypeError(f"{self._name}: expected a list of Tensors or of groups, got one Tensor; write [tensor]")
         self.defaults = defaults
         self.check(defaults)
         self.state: dict[Tensor, dict[str, Any]] = {}
@@ -84,9 +82,7 @@ class Optimizer:
     def add_param_group(self, group: Options) -> None:
         """Optimize more: ``{"params": Tensors, option: value, ...}``; options not given are the defaults."""
         if not isinstance(group, dict) or "params" not in group:
-            raise ValueError(
-                f'{self._name}: expected a group {{"params": Tensors, ...}}, got {_described(group)}'
-            )
+            raise ValueError(f'{self._name}: expected a group {{"params": Tensors, ...}}, got {_described(group)}')
         group = {**self.defaults, **group}
         given = group["params"]
         entries = [given] if isinstance(given, Tensor) else list(_ordered(self._name, given))
@@ -106,16 +102,12 @@ class Optimizer:
             if not isinstance(param, Tensor):
                 raise TypeError(f"{where}: expected a Tensor, got {_described(param)}")
             if param.node is not None:
-                raise ValueError(
-                    f"{where}: is the result of an operation; only leaf Tensors can be optimized"
-                )
+                raise ValueError(f"{where}: is the result of an operation; only leaf Tensors can be optimized")
             if id(param) in seen:
                 raise ValueError(f"{where}: is given twice; give every parameter once")
             seen.add(id(param))
         if any(("param_names" in other) != ("param_names" in group) for other in self.param_groups):
-            raise ValueError(
-                f"{self._name}: some parameter groups have names and some don't; name all or none"
-            )
+            raise ValueError(f"{self._name}: some parameter groups have names and some don't; name all or none")
         self.check(group)
         self.param_groups.append(group)
 
@@ -138,7 +130,8 @@ class Optimizer:
                 loss = closure()
         for group in self.param_groups:
             for batch in self._batches(group):
-                self.update(group, batch)
+                with batch.backend.scope():
+                    self.update(group, batch)
         return loss
 
     def state_dict(self) -> dict[str, Any]:
@@ -184,8 +177,7 @@ class Optimizer:
         for number, (saved, group) in enumerate(zip(saved_groups, self.param_groups, strict=True)):
             if missing := sorted({"params", *self.defaults} - set(saved)):
                 raise ValueError(
-                    f"{self._name}: group {number} of the state lacks {', '.join(missing)}; "
-                    "is it another optimizer's?"
+                    f"{self._name}: group {number} of the state lacks {', '.join(missing)}; is it another optimizer's?"
                 )
             if len(saved["params"]) != len(group["params"]):
                 raise ValueError(
@@ -213,9 +205,7 @@ class Optimizer:
     def __repr__(self) -> str:
         groups = "; ".join(
             f"{len(group['params'])} parameters, "
-            + ", ".join(
-                f"{name}={value}" for name, value in group.items() if name not in ("params", "param_names")
-            )
+            + ", ".join(f"{name}={value}" for name, value in group.items() if name not in ("params", "param_names"))
             for group in self.param_groups
         )
         return f"{self._name}({groups})"
@@ -230,9 +220,7 @@ class Optimizer:
             value = options[name]
             if not (isinstance(value, Real) and low <= float(value) < below):
                 limit = "" if below == math.inf else f" and {name} < {below:g}"
-                raise ValueError(
-                    f"{self._name}: expected a number {name} >= {low:g}{limit}, got {name}={value!r}"
-                )
+                raise ValueError(f"{self._name}: expected a number {name} >= {low:g}{limit}, got {name}={value!r}")
 
     def _batches(self, group: Options) -> Iterator[Batch]:
         """The group's parameters that have a gradient, in few batches; state arrays that lack are made."""
@@ -249,7 +237,7 @@ class Optimizer:
             state = self.state.setdefault(param, {})
             fresh = [name for name in names if name not in state]
             for name in fresh:
-                state[name] = param.backend.zeros(param.shape, dtype=param.dtype)
+                state[name] = param.backend.xp.zeros_like(param.data)  # in the parameter's memory order
                 if value := self.initial_value(name, group):
                     state[name][...] = value
             step = state.get("step", 0) + 1
@@ -276,7 +264,7 @@ class Optimizer:
             shape = tuple(getattr(saved[name], "shape", ()))
             if shape != param.shape:
                 raise ValueError(f"{where}: expected {name} of shape {param.shape}, got {shape}")
-            state[name] = param.backend.zeros(param.shape, dtype=param.dtype)
+            state[name] = param.backend.xp.zeros_like(param.data)
             state[name][...] = param.backend.asarray(saved[name], dtype=param.dtype)
         return state
 
@@ -284,9 +272,7 @@ class Optimizer:
 def _ordered(owner: str, params: Any) -> Iterable[Any]:
     """``params``, unless it is no ordered collection: parameters are known by their position."""
     if isinstance(params, (set, frozenset)) or not isinstance(params, Iterable):
-        raise TypeError(
-            f"{owner}: expected parameters in a fixed order (a list, say), got {_described(params)}"
-        )
+        raise TypeError(f"{owner}: expected parameters in a fixed order (a list, say), got {_described(params)}")
     return params
 
 

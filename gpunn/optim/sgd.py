@@ -52,8 +52,7 @@ class SGD(Optimizer):
         momentum, dampening = options["momentum"], options["dampening"]
         if options["nesterov"] and (momentum <= 0 or dampening != 0):
             raise ValueError(
-                "SGD: nesterov needs momentum > 0 and dampening = 0, "
-                f"got momentum={momentum} and dampening={dampening}"
+                f"SGD: nesterov needs momentum > 0 and dampening = 0, got momentum={momentum} and dampening={dampening}"
             )
 
     def state_names(self, options: Options) -> tuple[str, ...]:

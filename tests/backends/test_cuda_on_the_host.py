@@ -108,7 +108,7 @@ def test_between_devices(cuda: CupyBackend) -> None:
     assert moved.to("cuda") is moved
     assert "device='cuda:0'" in repr(moved)
     with pytest.raises(
-        DeviceError, match="add: expected all tensors on one device, got 'cpu' and 'cuda:0'; use .to\\('cpu'\\)"
+        DeviceError, match=r"add: expected all tensors on one device, got 'cpu' and 'cuda:0'; use .to\('cpu'\)"
     ):
         x + moved
 

@@ -36,7 +36,10 @@ def test_right_gradients(device: str) -> None:
 
 def test_a_wrong_gradient_is_named() -> None:
     a, b = leaf(2, 3), leaf(2, 3)
-    message = r"gradcheck: input 1, element \[\d, \d\]: analytic \S+, numeric \S+, relative error 9\.99e-04; expected at most 1e-05"
+    message = (
+        r"gradcheck: input 1, element \[\d, \d\]: analytic \S+, numeric \S+, relative error 9\.99e-04; "
+        r"expected at most 1e-05"
+    )
     with pytest.raises(GradientError, match=message) as caught:
         gradcheck(wrong_product(1.001), (a, b))
     assert "\n" not in str(caught.value)
@@ -47,7 +50,7 @@ def test_a_wrong_gradient_is_named() -> None:
 
 def test_large_inputs_are_checked_along_directions() -> None:
     a, b = leaf(20, 20), leaf(20, 20)
-    with pytest.raises(GradientError, match="input 1, random direction . over all 400 elements"):
+    with pytest.raises(GradientError, match=r"input 1, random direction . over all 400 elements"):
         gradcheck(wrong_product(1.001), (a, b))
 
 
@@ -83,7 +86,7 @@ def test_random_functions_must_repeat() -> None:
 def test_wrong_use() -> None:
     with pytest.raises(ValueError, match="expected at least one input that requires gradients"):
         gradcheck(lambda x: x, leaf(2).detach())
-    with pytest.raises(ValueError, match="expected input 0 in float64, got float32; use .double"):
+    with pytest.raises(ValueError, match=r"expected input 0 in float64, got float32; use .double"):
         gradcheck(lambda x: x, gpunn.ones(2, requires_grad=True))
     with pytest.raises(TypeError, match="expected the function to return a Tensor, got float"):
         gradcheck(lambda x: x.sum().item(), leaf(2))

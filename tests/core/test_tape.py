@@ -17,7 +17,7 @@ from gpunn.tape import Node
 from gpunn.tensor import record
 
 
-def leaf(*values: float, device: str = "cpu") -> Tensor:
+def leaf(*values: float, device: str = "cpu") -> Any:
     return gpunn.tensor(list(values), dtype="float64", device=device, requires_grad=True)
 
 
@@ -73,7 +73,7 @@ def test_backward_of_a_used_graph() -> None:
     y = x * x
     y.backward()
     with pytest.raises(
-        RuntimeError, match="backward: the graph behind 'mul' was used already; .*retain_graph=True"
+        RuntimeError, match=r"backward: the graph behind 'mul' was used already; .*retain_graph=True"
     ) as caught:
         y.backward()
     assert "\n" not in str(caught.value)
@@ -127,7 +127,8 @@ def test_no_two_gradients_share_memory(device: str) -> None:
 
 @pytest.mark.parametrize(
     "function",
-    [Tensor.mean, Tensor.sum, lambda x: x.expand(3, 2).sum(), lambda x: x[0:2].sum(), lambda x: x.T.sum(), lambda x: F.cat([x, x]).sum(),
+    [Tensor.mean, Tensor.sum, lambda x: x.expand(3, 2).sum(), lambda x: x[0:2].sum(), lambda x: x.T.sum(),
+     lambda x: F.cat([x, x]).sum(),
      lambda x: x.clone().sum(), lambda x: x.reshape(1, 2).mean(), lambda x: F.linear(x, gpunn.ones(3, 2, dtype="float64")).sum()],
 )  # fmt: skip
 def test_gradients_can_be_written_to(function: Any) -> None:

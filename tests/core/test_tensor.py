@@ -18,8 +18,10 @@ VALUES = [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]
 
 @pytest.mark.parametrize(
     ("data", "dtype"),
-    [(1.5, "float32"), (2, "int64"), (True, "bool"), ([1.0, 2], "float32"), ([[1, 2]], "int64"), ([True], "bool"), ([], "float32"),
-     (np.ones(2), "float64"), (np.ones(2, np.float16), "float16"), (np.float64(2), "float64"), (np.arange(3, dtype=np.uint8), "uint8")],
+    [(1.5, "float32"), (2, "int64"), (True, "bool"), ([1.0, 2], "float32"), ([[1, 2]], "int64"), ([True], "bool"),
+     ([], "float32"),
+     (np.ones(2), "float64"), (np.ones(2, np.float16), "float16"), (np.float64(2), "float64"),
+     (np.arange(3, dtype=np.uint8), "uint8")],
 )  # fmt: skip
 def test_dtype_of_new_tensors(device: str, data: Any, dtype: str) -> None:
     """NumPy keeps its dtype; Python's floats become float32, its integers int64."""
@@ -72,7 +74,7 @@ def test_numbers_from_tensors(device: str) -> None:
         gpunn.tensor(VALUES, device=device).item()
     with pytest.raises(ValueError, match="one element"):
         bool(gpunn.tensor(VALUES, device=device))
-    with pytest.raises(TypeError, match="only integer tensors .* got float32"):
+    with pytest.raises(TypeError, match=r"only integer tensors .* got float32"):
         [10, 20][gpunn.tensor(1.0, device=device)]
 
 
@@ -186,7 +188,7 @@ def test_assignment() -> None:
     t[t > 8.5] = 0
     assert t.tolist() == [[1, 0, 3], [7, 8, 0]]
     parameter = gpunn.tensor(VALUES, requires_grad=True)
-    with pytest.raises(RuntimeError, match="requires gradients cannot be written to; do it within gpunn.no_grad"):
+    with pytest.raises(RuntimeError, match=r"requires gradients cannot be written to; do it within gpunn.no_grad"):
         parameter[0] = 0
     with gpunn.no_grad():
         parameter[0] = 0

@@ -51,8 +51,10 @@ def label_misuses(name: str) -> list[Misuse]:
     return [
         Misuse(message(4, 2), PLAIN, np.array([0, 3, 4]), None, error=LabelError),
         Misuse(message(-1, 0), PLAIN, np.array([-1, 3, 4]), None, error=LabelError),
-        Misuse(rf"{name}: expected labels of shape \(3,\) for scores of shape \(3, 4\), got \(2,\)", PLAIN, np.array([0, 1]), None),
-        Misuse(f"{name}: expected reduction to be one of mean, sum, none, got 'avg'", PLAIN, np.array([0, 1, 2]), None, reduction="avg"),
+        Misuse(rf"{name}: expected labels of shape \(3,\) for scores of shape \(3, 4\), got \(2,\)",
+               PLAIN, np.array([0, 1]), None),
+        Misuse(f"{name}: expected reduction to be one of mean, sum, none, got 'avg'",
+               PLAIN, np.array([0, 1, 2]), None, reduction="avg"),
         Misuse(rf"{name}: expected weight of shape \(4,\), got \(3,\)", PLAIN, np.array([0, 1, 2]), np.ones(3)),
     ]  # fmt: skip
 
@@ -79,7 +81,8 @@ WITH_LABELS = [
               edges=[Edge(MASKED, [0, 3], WEIGHT, reduction="none", expected=[math.log(1 + math.e + math.e**2) * 0.5,
                                                                               (math.log(1 + math.e + math.e**2) - 2) * 1.25]),
                      Edge(MASKED, [1, 0], WEIGHT, reduction="none", expected=[INF, math.log(1 + math.e + math.e**2) * 0.5]),
-                     Edge(MASKED, [-100, -100], WEIGHT, expected=NAN), Edge(MASKED, [-100, -100], WEIGHT, reduction="sum", expected=0.0),
+                     Edge(MASKED, [-100, -100], WEIGHT, expected=NAN),
+                     Edge(MASKED, [-100, -100], WEIGHT, reduction="sum", expected=0.0),
                      Edge(np.array([[1e4, -1e4, 0.0, 0.0]]), [1], np.ones(4), expected=2e4)],
               misuses=CROSS_ENTROPY_MISUSES),
     Operation("nll_loss", positional(F.nll_loss), lambda x, t, w, **o: oracles.cross_entropy(x, t, w, normalized=True, **o),
@@ -98,7 +101,8 @@ WITH_LABELS = [
                       terms=math.prod(shape))
                for shape, reduction, weight, smoothing in itertools.product(
                    [(5, CLASSES), (1, CLASSES), (2, CLASSES, 3, 2)], REDUCTIONS, [None, WEIGHT], [0.0, 0.2])]
-              + [Sample(numbers(CLASSES), np.array([0.1, 0.2, 0.3, 0.4]), None, terms=CLASSES)], constants=(2,), rounding=2, scale=1),
+              + [Sample(numbers(CLASSES), np.array([0.1, 0.2, 0.3, 0.4]), None, terms=CLASSES)],
+              constants=(2,), rounding=2, scale=1),
 ]  # fmt: skip
 
 SHAPES = [(), (1,), (3, 4), (2, 3, 2, 2)]
@@ -148,18 +152,21 @@ def modified_huber(x: float, t: float) -> float:
 
 OF_VALUES = [
     elementwise("mse_loss", F.mse_loss, lambda a, b: (a - b) ** 2, numbers, rounding=2),
-    elementwise("l1_loss", F.l1_loss, lambda a, b: abs(a - b), numbers, edges=[Edge([1.0, 2.0], [1.0, 2.0], reduction="none", expected=[0, 0])]),
+    elementwise("l1_loss", F.l1_loss, lambda a, b: abs(a - b), numbers,
+                edges=[Edge([1.0, 2.0], [1.0, 2.0], reduction="none", expected=[0, 0])]),
     # log(1 - p) of a p rounded to float32 is as wrong as p / (1 - p) times its rounding; here at most 19.
     elementwise("binary_cross_entropy", F.binary_cross_entropy, bce, probabilities, draw={"low": 0.05, "high": 0.95}, rounding=2,
                 gradient_rounding=4,
-                edges=[Edge([0.0, 1.0, 0.0, 1.0, NAN], [0.0, 1.0, 1.0, 0.0, 0.5], reduction="none", expected=[0, 0, 100, 100, NAN])]),
+                edges=[Edge([0.0, 1.0, 0.0, 1.0, NAN], [0.0, 1.0, 1.0, 0.0, 0.5], reduction="none",
+                            expected=[0, 0, 100, 100, NAN])]),
     elementwise("binary_cross_entropy_with_logits", F.binary_cross_entropy_with_logits,
                 lambda x, t: math.log1p(math.exp(x)) - t * x, probabilities, rounding=2, scale=1,
                 edges=[Edge([1e4, -1e4, 1e4, -1e4, NAN], [1.0, 0.0, 0.0, 1.0, 0.5], reduction="none",
                             expected=[0.0, 0.0, 1e4, 1e4, NAN])]),
     elementwise("soft_margin_loss", F.soft_margin_loss, lambda x, t: math.log1p(math.exp(-x * t)), signs,
                 edges=[Edge([1e4, -1e4, NAN], [1.0, 1.0, 1.0], reduction="none", expected=[0.0, 1e4, NAN])]),
-    elementwise("hinge_loss", F.hinge_loss, lambda x, t, margin=1.0: max(0.0, margin - x * t), signs, scale=1, variants=[{"margin": 0.3}]),
+    elementwise("hinge_loss", F.hinge_loss, lambda x, t, margin=1.0: max(0.0, margin - x * t), signs,
+                scale=1, variants=[{"margin": 0.3}]),
     elementwise("modified_huber_loss", F.modified_huber_loss, modified_huber, signs, rounding=2, scale=1,
                 edges=[Edge([-1.0, 1.0, -3.0, 3.0], [1.0, 1.0, 1.0, 1.0], reduction="none", expected=[4.0, 0.0, 12.0, 0.0])]),
     elementwise("exponential_loss", F.exponential_loss, lambda x, t: math.exp(-x * t), signs),
@@ -185,7 +192,8 @@ WEIGHTED = [
               [Sample(probabilities(3, 4), probabilities(3, 4), probabilities(3, 4), reduction=r, terms=12) for r in REDUCTIONS],
               rounding=2, gradient_rounding=4),
     Operation("binary_cross_entropy_with_logits and weights",
-              lambda x, t, w, p, reduction: F.binary_cross_entropy_with_logits(x, t, w, pos_weight=p, reduction=reduction), logits_bce,
+              lambda x, t, w, p, reduction: F.binary_cross_entropy_with_logits(x, t, w, pos_weight=p, reduction=reduction),
+              logits_bce,
               [Sample(numbers(3, 4), probabilities(3, 4), probabilities(3, 4), 1 + probabilities(4), reduction=r, terms=12)
                for r in REDUCTIONS], constants=(3,), rounding=2),
 ]  # fmt: skip

@@ -83,6 +83,12 @@ def maximum(v: np.ndarray) -> float:
     return NAN if np.isnan(v).any() else sorted(v)[-1]
 
 
+def maxout(x: np.ndarray, pieces: int, dim: int = 1) -> np.ndarray:
+    place = dim % x.ndim
+    split = x.reshape(*x.shape[:place], x.shape[place] // pieces, pieces, *x.shape[place + 1 :])
+    return slices(maximum)(split, place + 1)
+
+
 def along(pick: Any) -> Any:
     """Values and places of the first largest (or smallest) element along a dimension."""
 
@@ -108,10 +114,11 @@ REDUCTIONS = [
               edges=[Edge(EDGE_ROWS[:-1], dim=1)]),
     reduction("mean", Tensor.mean, lambda v: sum(v) / len(v) if len(v) else NAN, scale=1, edges=[Edge(EDGE_ROWS[:-1], dim=1)]),
     # Behind it stand two sums, one of squares of differences.
-    reduction("var", lambda x, dim=None, keepdim=False, correction=1: x.var(dim, correction, keepdim), variance, empty=False, single=False,
-              rounding=2, edges=[Edge([[2.0, 2.0], [1.0, 3.0]], dim=1), Edge([[2.0]], dim=1, expected=[NAN])]),
-    reduction("std", lambda x, dim=None, keepdim=False: x.std(dim, 0, keepdim), lambda v: math.sqrt(variance(v, 0)), empty=False, single=False,
-              rounding=2, edges=[Edge([[2.0, 2.0], [1.0, 3.0]], dim=1)]),
+    reduction("var", lambda x, dim=None, keepdim=False, correction=1: x.var(dim, correction, keepdim),
+              variance,
+              empty=False, single=False, rounding=2, edges=[Edge([[2.0, 2.0], [1.0, 3.0]], dim=1), Edge([[2.0]], dim=1, expected=[NAN])]),
+    reduction("std", lambda x, dim=None, keepdim=False: x.std(dim, 0, keepdim), lambda v: math.sqrt(variance(v, 0)),
+              empty=False, single=False, rounding=2, edges=[Edge([[2.0, 2.0], [1.0, 3.0]], dim=1)]),
     reduction("amax", Tensor.amax, maximum, empty=False),
     reduction("amin", Tensor.amin, lambda v: -maximum(-v), empty=False),
     reduction("logsumexp", lambda x, dim=None, keepdim=False: x.logsumexp(dim, keepdim),
@@ -130,8 +137,7 @@ REDUCTIONS = [
     Operation("max along", Tensor.max, along(max), ALONG_SAMPLES, edges=[Edge(EDGE_ROWS, dim=1), Edge(levels(4, 6), dim=1)],
               misuses=[Misuse("axis 3 is out of bounds", numbers(2, 3), dim=3, error=IndexError)]),
     Operation("min along", Tensor.min, along(min), ALONG_SAMPLES, edges=[Edge(EDGE_ROWS, dim=1), Edge(levels(4, 6), dim=1)]),
-    Operation("maxout", F.maxout, lambda x, pieces, dim=1: slices(maximum)(
-                  x.reshape(*x.shape[: dim % x.ndim], x.shape[dim] // pieces, pieces, *x.shape[dim % x.ndim + 1 :]), dim % x.ndim + 1),
+    Operation("maxout", F.maxout, maxout,
               [Sample(numbers(3, 6), pieces=2), Sample(numbers(2, 6, 3, 3), pieces=3), Sample(numbers(4, 2), pieces=2, dim=0),
                Sample(numbers(3, 4), pieces=4, dim=-1), Sample(numbers(0, 4), pieces=2), Sample(numbers(1, 1), pieces=1)],
               misuses=[Misuse("maxout: expected dimension 1 to be a multiple of 4 pieces, got length 6", numbers(3, 6), pieces=4),

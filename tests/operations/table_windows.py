@@ -137,7 +137,8 @@ ROWS = [
                  Sample(numbers(1, 2, 17, 17), kernel_size=16),  # more places than the CPU counts in a byte
                  Sample(numbers(1, 1, 1, 1), kernel_size=1)],
               edges=[Edge(BROKEN, kernel_size=k, stride=s, padding=p) for k, s, p in [(2, 2, 0), (3, 2, 1), (2, 1, 1)]],
-              misuses=[*pooling_misuses("max_pool2d"), Misuse("max_pool2d: dilation: expected", IMAGE, kernel_size=2, dilation=0)]),
+              misuses=[*pooling_misuses("max_pool2d"),
+                       Misuse("max_pool2d: dilation: expected", IMAGE, kernel_size=2, dilation=0)]),
     Operation("max_pool2d with indices", F.max_pool2d, oracles.max_pool2d,
               [Sample(numbers(*shape), return_indices=True, **options) for shape in POOLED_SHAPES[1:] for options in POOLINGS],
               edges=[Edge(levels(2, 2, 6, 6), kernel_size=k, stride=s, padding=p, return_indices=True)
@@ -159,7 +160,7 @@ ROWS = [
     # A division by a standard deviation computed from differences: one more sum, a root and a quotient behind each element.
     Operation("batch_norm in training", normalized(True), expected_norm(True), norm_samples(True), constants=(1, 2),
               rounding=4, gradient_rounding=8,
-              misuses=[*norm_misuses(), Misuse(r"batch_norm: expected more than 1 value per channel when training, got input of shape \(1, 3\)",
+              misuses=[*norm_misuses(), Misuse(r"expected more than 1 value per channel when training, got input of shape \(1, 3\)",
                                                numbers(1, 3), np.ones(3), np.ones(3), None, None)]),
     Operation("batch_norm of momentum 0.5, eps 0.1", normalized(True, momentum=0.5, eps=0.1),
               expected_norm(True, momentum=0.5, eps=0.1), norm_samples(True), constants=(1, 2), rounding=4, gradient_rounding=8),
@@ -169,5 +170,6 @@ ROWS = [
               lambda x, w: oracles.batch_norm(x, np.zeros(3), np.ones(3), w, None, True)[0],
               [Sample(numbers(4, 3, 2), numbers(3), terms=8)], rounding=4, gradient_rounding=8),
     Operation("batch_norm in evaluation without running statistics", lambda x: F.batch_norm(x, None, None), np.positive, [],
-              misuses=[Misuse("batch_norm: evaluation needs running_mean and running_var, got None; use training=True", numbers(2, 3))]),
+              misuses=[Misuse("batch_norm: evaluation needs running_mean and running_var, got None; use training=True",
+                              numbers(2, 3))]),
 ]  # fmt: skip

@@ -162,7 +162,8 @@ def test_soft_margin_loss(device: str, shape: tuple[int, ...], reduction: str) -
     for largest in (2.0, 80.0):
         same_as_torch(
             device, lambda x, y: F.soft_margin_loss(x, y, reduction=reduction),
-            lambda x, y: TF.soft_margin_loss(x, y.to(x.dtype), reduction=reduction), numbers(*shape, low=-largest, high=largest), target,
+            lambda x, y: TF.soft_margin_loss(x, y.to(x.dtype), reduction=reduction),
+            numbers(*shape, low=-largest, high=largest), target,
         )  # fmt: skip
 
 

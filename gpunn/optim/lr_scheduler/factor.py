@@ -64,18 +64,13 @@ class MultiplicativeLR(LRScheduler):
     def get_lr(self) -> list[float]:
         if self.last_epoch == 0:
             return list(self.base_lrs)
-        return [
-            lr * function(self.last_epoch)
-            for lr, function in zip(self._last_lr, self.lr_lambdas, strict=True)
-        ]
+        return [lr * function(self.last_epoch) for lr, function in zip(self._last_lr, self.lr_lambdas, strict=True)]
 
 
 class StepLR(FactorLR):
     """lr(t) = initial_lr * gamma^floor(t / step_size).  step_size: epochs, an integer >= 1."""
 
-    def __init__(
-        self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1
-    ) -> None:
+    def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1) -> None:
         self._expect_count("step_size", step_size)
         self.step_size = step_size
         self.gamma = gamma
@@ -108,9 +103,7 @@ class ConstantLR(FactorLR):
     factor: in [0, 1].  total_iters: an integer >= 1.
     """
 
-    def __init__(
-        self, optimizer: Optimizer, factor: float = 1 / 3, total_iters: int = 5, last_epoch: int = -1
-    ) -> None:
+    def __init__(self, optimizer: Optimizer, factor: float = 1 / 3, total_iters: int = 5, last_epoch: int = -1) -> None:
         if not 0 <= factor <= 1:
             raise ValueError(f"ConstantLR: expected factor between 0 and 1, got {factor}")
         self._expect_count("total_iters", total_iters)
@@ -167,9 +160,7 @@ class ExponentialLR(FactorLR):
 class PolynomialLR(FactorLR):
     """lr(t) = initial_lr * (1 - min(t / total_iters, 1))^power.  total_iters: an integer >= 1."""
 
-    def __init__(
-        self, optimizer: Optimizer, total_iters: int = 5, power: float = 1.0, last_epoch: int = -1
-    ) -> None:
+    def __init__(self, optimizer: Optimizer, total_iters: int = 5, power: float = 1.0, last_epoch: int = -1) -> None:
         self._expect_count("total_iters", total_iters)
         self.total_iters = total_iters
         self.power = power

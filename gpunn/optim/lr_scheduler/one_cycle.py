@@ -56,9 +56,7 @@ class OneCycleLR(LRScheduler):
         if not 0 <= pct_start <= 1:
             raise ValueError(f"OneCycleLR: expected pct_start between 0 and 1, got {pct_start}")
         if anneal_strategy not in ("cos", "linear"):
-            raise ValueError(
-                f'OneCycleLR: expected anneal_strategy "cos" or "linear", got {anneal_strategy!r}'
-            )
+            raise ValueError(f'OneCycleLR: expected anneal_strategy "cos" or "linear", got {anneal_strategy!r}')
         if cycle_momentum and not {"momentum", "betas"} & set(optimizer.defaults):
             raise ValueError(
                 f"OneCycleLR: {type(optimizer).__name__} has no momentum or betas; give cycle_momentum=False"
@@ -83,17 +81,14 @@ class OneCycleLR(LRScheduler):
             )
         rates = zip(self.base_lrs, self.max_lrs, self.min_lrs, strict=True)
         return [
-            self._annealed((low, high, low, end) if self.three_phase else (low, high, end))
-            for low, high, end in rates
+            self._annealed((low, high, low, end) if self.three_phase else (low, high, end)) for low, high, end in rates
         ]
 
     def _apply(self) -> None:
         super()._apply()
         if not self.cycle_momentum:
             return
-        for group, low, high in zip(
-            self.optimizer.param_groups, self.base_momentums, self.max_momentums, strict=True
-        ):
+        for group, low, high in zip(self.optimizer.param_groups, self.base_momentums, self.max_momentums, strict=True):
             momentum = self._annealed((high, low, high, high) if self.three_phase else (high, low, high))
             if "betas" in group:
                 group["betas"] = (momentum, group["betas"][1])

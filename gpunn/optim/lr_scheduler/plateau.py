@@ -39,9 +39,7 @@ class ReduceLROnPlateau(LRScheduler):
         if mode not in ("min", "max"):
             raise ValueError(f'ReduceLROnPlateau: expected mode "min" or "max", got {mode!r}')
         if threshold_mode not in ("rel", "abs"):
-            raise ValueError(
-                f'ReduceLROnPlateau: expected threshold_mode "rel" or "abs", got {threshold_mode!r}'
-            )
+            raise ValueError(f'ReduceLROnPlateau: expected threshold_mode "rel" or "abs", got {threshold_mode!r}')
         self.optimizer = optimizer
         self.mode = mode
         self.factor = factor

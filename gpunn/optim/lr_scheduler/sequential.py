@@ -32,9 +32,7 @@ class SequentialLR(LRScheduler):
             raise ValueError(f"SequentialLR: expected increasing milestones, got {list(milestones)}")
         for number, scheduler in enumerate(schedulers):
             if not isinstance(scheduler, LRScheduler) or isinstance(scheduler, ReduceLROnPlateau):
-                raise TypeError(
-                    f"SequentialLR: schedule {number}, a {type(scheduler).__name__}, can't run in a row"
-                )
+                raise TypeError(f"SequentialLR: schedule {number}, a {type(scheduler).__name__}, can't run in a row")
             if scheduler.optimizer is not optimizer:
                 raise ValueError(f"SequentialLR: schedule {number} belongs to another optimizer")
         self._schedulers = list(schedulers)
@@ -71,9 +69,7 @@ class SequentialLR(LRScheduler):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         states = state_dict.get("schedulers", [])
         if len(states) != len(self._schedulers):
-            raise ValueError(
-                f"SequentialLR: the state has {len(states)} schedules, this one {len(self._schedulers)}"
-            )
+            raise ValueError(f"SequentialLR: the state has {len(states)} schedules, this one {len(self._schedulers)}")
         super().load_state_dict({name: value for name, value in state_dict.items() if name != "schedulers"})
         for scheduler, state in zip(self._schedulers, states, strict=True):
             scheduler.load_state_dict(state)

@@ -116,7 +116,8 @@ REDUCTIONS = [
     # Behind it stand two sums, one of squares of differences.
     reduction("var", lambda x, dim=None, keepdim=False, correction=1: x.var(dim, correction, keepdim),
               variance,
-              empty=False, single=False, rounding=2, edges=[Edge([[2.0, 2.0], [1.0, 3.0]], dim=1), Edge([[2.0]], dim=1, expected=[NAN])]),
+              empty=False, single=False, rounding=2,
+              edges=[Edge([[2.0, 2.0], [1.0, 3.0]], dim=1), Edge([[2.0]], dim=1, expected=[NAN])]),
     reduction("std", lambda x, dim=None, keepdim=False: x.std(dim, 0, keepdim), lambda v: math.sqrt(variance(v, 0)),
               empty=False, single=False, rounding=2, edges=[Edge([[2.0, 2.0], [1.0, 3.0]], dim=1)]),
     reduction("amax", Tensor.amax, maximum, empty=False),

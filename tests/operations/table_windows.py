@@ -160,8 +160,9 @@ ROWS = [
     # A division by a standard deviation computed from differences: one more sum, a root and a quotient behind each element.
     Operation("batch_norm in training", normalized(True), expected_norm(True), norm_samples(True), constants=(1, 2),
               rounding=4, gradient_rounding=8,
-              misuses=[*norm_misuses(), Misuse(r"expected more than 1 value per channel when training, got input of shape \(1, 3\)",
-                                               numbers(1, 3), np.ones(3), np.ones(3), None, None)]),
+              misuses=[*norm_misuses(),
+                       Misuse(r"expected more than 1 value per channel when training, got input of shape \(1, 3\)",
+                              numbers(1, 3), np.ones(3), np.ones(3), None, None)]),
     Operation("batch_norm of momentum 0.5, eps 0.1", normalized(True, momentum=0.5, eps=0.1),
               expected_norm(True, momentum=0.5, eps=0.1), norm_samples(True), constants=(1, 2), rounding=4, gradient_rounding=8),
     Operation("batch_norm in evaluation", normalized(False), expected_norm(False), norm_samples(False), constants=(1, 2),

@@ -70,14 +70,6 @@ def uniform(seed: int, stream: int, shape: tuple[int, ...] | int, start: int = 0
     return ((bits >> xp.uint32(8)).astype(xp.float32) * xp.float32(2.0**-24)).reshape(shape)
 
 
-def uniform53(seed: int, stream: int, shape: tuple[int, ...] | int, start: int = 0) -> np.ndarray:
-    """float64 numbers in [0, 1) with 53 random bits; each takes two elements of the stream. Host only."""
-    shape = (shape,) if isinstance(shape, int) else tuple(shape)
-    words = random_bits(seed, stream, 2 * math.prod(shape), 2 * start).astype(np.uint64)
-    joined = ((words[0::2] >> np.uint64(5)) << np.uint64(26)) | (words[1::2] >> np.uint64(6))
-    return (joined.astype(np.float64) * 2.0**-53).reshape(shape)
-
-
 def normal(seed: int, stream: int, shape: tuple[int, ...] | int, start: int = 0) -> np.ndarray:
     """float64 numbers of the standard normal distribution, two per pair of uniforms. Host only.
 

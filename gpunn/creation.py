@@ -25,15 +25,18 @@ def full(
 ) -> Tensor:
     """Every element is ``value``."""
     backend = resolve(device)
-    return Tensor(backend.xp.full(tuple(shape), value, dtype=dtype), backend, requires_grad)
+    with backend.scope():
+        return Tensor(backend.xp.full(tuple(shape), value, dtype=dtype), backend, requires_grad)
 
 
 def zeros_like(tensor: Tensor) -> Tensor:
-    return Tensor(tensor.backend.xp.zeros_like(tensor.data), tensor.backend)
+    with tensor.backend.scope():
+        return Tensor(tensor.backend.xp.zeros_like(tensor.data), tensor.backend)
 
 
 def ones_like(tensor: Tensor) -> Tensor:
-    return Tensor(tensor.backend.xp.ones_like(tensor.data), tensor.backend)
+    with tensor.backend.scope():
+        return Tensor(tensor.backend.xp.ones_like(tensor.data), tensor.backend)
 
 
 def arange(
@@ -44,13 +47,15 @@ def arange(
     first, last = (0, start) if end is None else (start, end)
     if dtype is None:
         dtype = "int64" if all(isinstance(v, int) for v in (first, last, step)) else "float32"
-    return Tensor(backend.xp.arange(first, last, step, dtype=dtype), backend)
+    with backend.scope():
+        return Tensor(backend.xp.arange(first, last, step, dtype=dtype), backend)
 
 
 def eye(n: int, dtype: Any = "float32", device: str | None = None) -> Tensor:
     """The identity matrix (n, n)."""
     backend = resolve(device)
-    return Tensor(backend.xp.eye(n, dtype=dtype), backend)
+    with backend.scope():
+        return Tensor(backend.xp.eye(n, dtype=dtype), backend)
 
 
 def rand(
@@ -63,8 +68,9 @@ def rand(
     """Uniform numbers in [0, 1): the same on every device, for a seed and a count of earlier draws."""
     backend = resolve(device)
     generator = generator or default_generator
-    values = philox.uniform(generator.seed, generator.next_stream(), _shape(shape), xp=backend.xp)
-    return Tensor(values.astype(dtype, copy=False), backend, requires_grad)
+    with backend.scope():
+        values = philox.uniform(generator.seed, generator.next_stream(), _shape(shape), xp=backend.xp)
+        return Tensor(values.astype(dtype, copy=False), backend, requires_grad)
 
 
 def randn(

@@ -22,6 +22,7 @@ import numpy as np
 
 from backends import philox
 from gpunn import random
+from gpunn.tape import no_grad
 from gpunn.tensor import Tensor
 
 # Elements made at a time: small enough for the second-level cache, large enough that two threads rarely wait.
@@ -75,14 +76,16 @@ def _fill(tensor: Tensor, generator: random.Generator | None, draw: Draw) -> Ten
 
 
 def _copy(tensor: Tensor, values: np.ndarray) -> Tensor:
-    tensor.data[...] = tensor.backend.asarray(values.astype(tensor.dtype, copy=False))
+    with no_grad():
+        tensor[...] = tensor.backend.asarray(values.astype(tensor.dtype, copy=False))
     return tensor
 
 
-def constant_(tensor: Tensor, value: float) -> Tensor:
-    """Fill with ``value``."""
+def constant_(tensor: Tensor, val: float) -> Tensor:
+    """Fill with ``val``."""
     if not _skipping.get():
-        tensor.data[...] = value
+        with no_grad():
+            tensor[...] = val
     return tensor
 
 
@@ -96,13 +99,13 @@ def ones_(tensor: Tensor) -> Tensor:
     return constant_(tensor, 1.0)
 
 
-def uniform_(tensor: Tensor, low: float = 0.0, high: float = 1.0, generator: random.Generator | None = None) -> Tensor:
-    """Fill from the uniform distribution over [low, high), with 24 random bits an element."""
+def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: random.Generator | None = None) -> Tensor:
+    """Fill from the uniform distribution over [a, b), with 24 random bits an element."""
 
     def draw(seed: int, stream: int, count: int, start: int) -> np.ndarray:
         values = philox.uniform(seed, stream, count, start).astype(np.float64)
-        values *= high - low
-        values += low
+        values *= b - a
+        values += a
         return values
 
     return _fill(tensor, generator, draw)

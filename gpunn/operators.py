@@ -19,6 +19,9 @@ class ValuesAndIndices(NamedTuple):
     indices: Any
 
 
+WRITE_TO_LEAF = "a tensor that requires gradients cannot be written to; do it within gpunn.no_grad(), or use a new name"
+
+
 class Operators:
     """Arithmetic, comparison, reductions, shapes and matrices. ``_apply`` and ``_constant`` are the tensor's."""
 
@@ -28,12 +31,19 @@ class Operators:
         data: Any
         backend: Any
         requires_grad: bool
+        version: Any
 
         @property
         def shape(self) -> tuple[int, ...]: ...
 
         @property
         def ndim(self) -> int: ...
+
+        @property
+        def dtype(self) -> Any: ...
+
+        @property
+        def is_leaf(self) -> bool: ...
 
         def numel(self) -> int: ...
 
@@ -78,16 +88,60 @@ class Operators:
         return self._apply("neg", self)
 
     def __matmul__(self, other: Any) -> Self:
-        return self._apply("matmul", self, other)
+        return self.matmul(other)
 
     def __rmatmul__(self, other: Any) -> Self:
         return self._apply("matmul", other, self)
+
+    # In place: rebinds the name to a new tensor where the old one is on the tape, else writes to the elements.
+
+    def __iadd__(self, other: Any) -> Self:
+        return self._in_place(self + other)
+
+    def __isub__(self, other: Any) -> Self:
+        return self._in_place(self - other)
+
+    def __imul__(self, other: Any) -> Self:
+        return self._in_place(self * other)
+
+    def __itruediv__(self, other: Any) -> Self:
+        return self._in_place(self / other)
+
+    def _in_place(self, result: Self) -> Self:
+        if result.requires_grad:
+            if self.requires_grad and self.is_leaf:
+                raise RuntimeError(WRITE_TO_LEAF)
+            return result
+        if self.dtype.kind != "f" and result.dtype.kind == "f":
+            raise TypeError(
+                f"in place: expected a result of dtype {self.dtype.name}, got {result.dtype.name}; use a new name"
+            )
+        self[...] = result
+        return self
+
+    def zero_(self) -> Self:
+        """Set every element to 0, in place."""
+        return self.copy_(0)
+
+    def fill_(self, value: builtins.float) -> Self:
+        """Set every element to ``value``, in place."""
+        return self.copy_(value)
+
+    def copy_(self, source: Any) -> Self:
+        """Overwrite the elements with those of ``source``, which may broadcast; shape, dtype and device stay."""
+        self[...] = source
+        return self
 
     def pow(self, exponent: Any) -> Self:
         return self._apply("pow", self, exponent)
 
     def matmul(self, other: Any) -> Self:
         """The matrix product; dimensions before the last two are a batch and broadcast."""
+        if getattr(other, "dtype", self.dtype) != self.dtype:
+            raise TypeError(
+                f"matmul: expected two tensors of one dtype, got {self.dtype.name} and {other.dtype.name}; "
+                f"use .to('{self.dtype.name}')"
+            )
         return self._apply("matmul", self, other)
 
     def exp(self) -> Self:
@@ -143,7 +197,8 @@ class Operators:
 
     def _compare(self, ufunc: str, other: Any) -> Self:
         operand = other.data if isinstance(other, Operators) else other
-        return self._constant(getattr(self.backend.xp, ufunc)(self.data, operand))
+        with self.backend.scope():
+            return self._constant(getattr(self.backend.xp, ufunc)(self.data, operand))
 
     # Reductions
 
@@ -183,11 +238,15 @@ class Operators:
     def amin(self, dim: Any = None, keepdim: bool = False) -> Self:
         return self._apply("amin", self, axis=dim, keepdims=keepdim)
 
-    def argmax(self, dim: int | None = None) -> Self:
-        return self._constant(self.backend.xp.argmax(self.data, axis=dim))
+    def argmax(self, dim: int | None = None, keepdim: bool = False) -> Self:
+        """The index of the largest element, of all (counted through) or along ``dim``; the first at a tie."""
+        with self.backend.scope():
+            return self._constant(self.backend.xp.argmax(self.data, axis=dim, keepdims=keepdim))
 
-    def argmin(self, dim: int | None = None) -> Self:
-        return self._constant(self.backend.xp.argmin(self.data, axis=dim))
+    def argmin(self, dim: int | None = None, keepdim: bool = False) -> Self:
+        """The index of the smallest element; see `argmax`."""
+        with self.backend.scope():
+            return self._constant(self.backend.xp.argmin(self.data, axis=dim, keepdims=keepdim))
 
     def logsumexp(self, dim: Any, keepdim: bool = False) -> Self:
         return self._apply("logsumexp", self, axis=dim, keepdims=keepdim)
@@ -232,7 +291,8 @@ class Operators:
     def transpose(self, dim0: int, dim1: int) -> Self:
         """Exchange two dimensions."""
         order = list(range(self.ndim))
-        order[dim0], order[dim1] = order[dim1], order[dim0]
+        first, second = _place(dim0, self.ndim), _place(dim1, self.ndim)
+        order[first], order[second] = order[second], order[first]
         return self.permute(*order)
 
     def expand(self, *shape: Any) -> Self:
@@ -257,8 +317,10 @@ class Operators:
 
     def __setitem__(self, index: Any, value: Any) -> None:
         if self.requires_grad and tape.is_grad_enabled():
-            raise RuntimeError("a tensor that requires gradients cannot be written to; do it within gpunn.no_grad()")
-        self.data[_plain_index(index)] = value.data if isinstance(value, Operators) else value
+            raise RuntimeError(WRITE_TO_LEAF)
+        with self.backend.scope():
+            self.data[_plain_index(index)] = value.data if isinstance(value, Operators) else value
+        self.version.count += 1
 
     # Matrices
 

@@ -9,12 +9,28 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import ContextDecorator
 from typing import Any
 
 _orders = itertools.count()
 _mode = threading.local()
+# Their gradients do not depend on the values of the inputs, which may therefore be written to.
+KEEPS_NO_VALUES = frozenset(
+    {"add", "sub", "neg", "sum", "mean", "reshape", "permute", "expand", "getitem", "cat", "pad", "cast", "clone", "to"}
+    | {"trace"}
+)
+# The result may lie in the memory of the first input.
+VIEWS = frozenset({"reshape", "permute", "expand", "getitem", "cast", "to"})
+
+
+class Version:
+    """Counts how often a piece of memory was written to; all tensors that are views of it share one."""
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 0
 
 
 class Node:
@@ -25,15 +41,20 @@ class Node:
         inputs: the tensors it was given, None for whatever gets no gradient.
         backward: gradient of the output (an array) -> gradients of the inputs (arrays or None); None once it was used.
         order: counts up in the order of execution.
+        watched: (version cell, version then) of inputs and output, to notice when one is written to before its backward.
     """
 
-    __slots__ = ("backward", "inputs", "name", "order")
+    __slots__ = ("backward", "inputs", "name", "order", "watched")
 
-    def __init__(self, name: str, inputs: tuple[Any, ...], backward: Callable[[Any], tuple[Any, ...]]) -> None:
+    def __init__(
+        self, name: str, inputs: tuple[Any, ...], backward: Callable[[Any], tuple[Any, ...]], output: Any
+    ) -> None:
         self.name = name
         self.inputs = inputs
         self.backward: Callable[[Any], tuple[Any, ...]] | None = backward
         self.order = next(_orders)
+        tensors = () if name in KEEPS_NO_VALUES else (*inputs, output)
+        self.watched = tuple((x.version, x.version.count) for x in tensors if x is not None)
 
     def __repr__(self) -> str:
         return f"<Node {self.order}: {self.name}>"
@@ -44,25 +65,49 @@ def is_grad_enabled() -> bool:
     return getattr(_mode, "enabled", True)
 
 
-@contextmanager
-def set_grad_enabled(enabled: bool) -> Iterator[None]:
-    """Within the block (or the decorated function), write on the tape or do not."""
-    before = is_grad_enabled()
-    _mode.enabled = enabled
-    try:
-        yield
-    finally:
-        _mode.enabled = before
+class set_grad_enabled(ContextDecorator):  # noqa: N801 - the name is PyTorch's
+    """Write on the tape, or do not: from now on, or within a ``with`` block, or within a decorated function."""
+
+    def __init__(self, enabled: bool) -> None:
+        self.enabled = enabled
+        self.before = is_grad_enabled()
+        _mode.enabled = enabled
+
+    def __enter__(self) -> None:
+        _mode.enabled = self.enabled
+
+    def __exit__(self, *error: object) -> None:
+        _mode.enabled = self.before
+
+    def __call__(self, function: Any) -> Any:
+        _mode.enabled = self.before  # a decorator changes nothing until the function is called
+        return super().__call__(function)
+
+    def _recreate_cm(self) -> set_grad_enabled:
+        return set_grad_enabled(self.enabled)  # each call of a decorated function goes back to its own caller's mode
 
 
-def no_grad() -> Any:
+class no_grad(set_grad_enabled):  # noqa: N801 - the name is PyTorch's
     """Within the block (or the decorated function), nothing is written on the tape and nothing is kept for backward."""
-    return set_grad_enabled(False)
+
+    mode = False
+
+    def __new__(cls, function: Any = None) -> Any:
+        return super().__new__(cls) if function is None else cls()(function)  # a decorator with or without brackets
+
+    def __init__(self) -> None:
+        self.enabled = self.mode
+        self.before = is_grad_enabled()
+
+    def __enter__(self) -> None:
+        self.before = is_grad_enabled()
+        super().__enter__()
 
 
-def enable_grad() -> Any:
+class enable_grad(no_grad):  # noqa: N801 - the name is PyTorch's
     """Undo an outer `no_grad` within the block (or the decorated function)."""
-    return set_grad_enabled(True)
+
+    mode = True
 
 
 def backward(root: Node, gradient: Any, retain_graph: bool = False) -> None:
@@ -79,6 +124,7 @@ def backward(root: Node, gradient: Any, retain_graph: bool = False) -> None:
             raise RuntimeError(
                 f"backward: the graph behind '{node.name}' was used already; call backward(retain_graph=True) the first time"
             )
+        _check_versions(node)
         grads = node.backward(dout)
         for tensor, grad in zip(node.inputs, grads, strict=True):
             if tensor is None or grad is None or not tensor.requires_grad:
@@ -92,7 +138,16 @@ def backward(root: Node, gradient: Any, retain_graph: bool = False) -> None:
             else:
                 gradients[tensor.node] = grad
         if not retain_graph:
-            node.backward = None
+            node.backward, node.inputs = None, ()
+
+
+def _check_versions(node: Node) -> None:
+    for version, then in node.watched:
+        if version.count != then:
+            raise RuntimeError(
+                f"backward: a tensor that '{node.name}' needs was written to after it was used; "
+                "call backward before the step, or write to a .clone()"
+            )
 
 
 def _newest_first(root: Node) -> list[Node]:

@@ -11,6 +11,7 @@ from backends import Backend
 from . import tape
 from .device import resolve
 from .operators import Operators
+from .promotion import MIXING, REAL_VALUED, common_dtype
 
 # Their gradients are costly and separable: each is computed only for an input that requires it.
 COSTLY = frozenset({"matmul", "linear", "conv2d", "soft_cross_entropy"})
@@ -25,9 +26,10 @@ class Tensor(Operators):
         requires_grad: whether operations on it are written on the tape.
         grad: after `backward`, a tensor of the same shape (leaves only); None before.
         node: the operation that made it; None for a leaf.
+        version: counts how often the memory was written to, so that `backward` can notice it.
     """
 
-    __slots__ = ("__weakref__", "backend", "data", "grad", "node", "requires_grad")
+    __slots__ = ("__weakref__", "backend", "data", "grad", "node", "requires_grad", "version")
     __array_ufunc__ = None  # so that ndarray + Tensor asks the Tensor
 
     def __init__(self, data: Any, backend: Backend, requires_grad: bool = False) -> None:
@@ -35,6 +37,7 @@ class Tensor(Operators):
         self.backend = backend
         self.grad: Tensor | None = None
         self.node: tape.Node | None = None
+        self.version = tape.Version()
         self.requires_grad = False
         if requires_grad:
             self.requires_grad_()
@@ -182,11 +185,13 @@ class Tensor(Operators):
 
     def detach(self) -> Tensor:
         """The same array, cut off from the tape."""
-        return Tensor(self.data, self.backend)
+        detached = Tensor(self.data, self.backend)
+        detached.version = self.version
+        return detached
 
     def clone(self) -> Tensor:
         """A differentiable copy."""
-        return record("clone", self.data.copy(order="K"), (self,), lambda dout: (dout,))
+        return apply("clone", self)
 
     def backward(self, gradient: Any = None, retain_graph: bool = False) -> None:
         """Add the gradient of this tensor to ``.grad`` of all leaves that it was computed from.
@@ -199,20 +204,19 @@ class Tensor(Operators):
             raise RuntimeError(
                 "backward: this tensor does not require gradients, nor does anything it was computed from"
             )
-        if gradient is None:
-            if self.data.size != 1:
-                raise RuntimeError(
-                    f"backward: expected a tensor of one element, got shape {self.shape}; pass gradient="
-                )
-            start = self.backend.ones(self.shape, self.dtype)
-        else:
-            start = self.backend.asarray(gradient.data if isinstance(gradient, Tensor) else gradient, dtype=self.dtype)
+        if gradient is None and self.data.size != 1:
+            raise RuntimeError(f"backward: expected a tensor of one element, got shape {self.shape}; pass gradient=")
+        with self.backend.scope():
+            if gradient is None:
+                start = self.backend.ones(self.shape, self.dtype)
+            else:
+                given = gradient.data if isinstance(gradient, Tensor) else gradient
+                start = self.backend.asarray(given, dtype=self.dtype)
             if start.shape != self.shape:
                 raise ValueError(f"backward: expected a gradient of shape {self.shape}, got {start.shape}")
-        if self.node is None:
-            self.accumulate_grad(start.copy(), shared_with=None)
-        else:
-            with self.backend.scope():
+            if self.node is None:
+                self.accumulate_grad(start, shared_with=start)
+            else:
                 tape.backward(self.node, start, retain_graph)
 
     def accumulate_grad(self, grad: Any, shared_with: Any) -> None:
@@ -237,7 +241,8 @@ class Tensor(Operators):
         if self.node is not None:
             raise RuntimeError("deepcopy is for leaves; use .detach() or .clone() for a tensor that was computed")
         copied = type(self).__new__(type(self))
-        Tensor.__init__(copied, self.data.copy(order="K"), self.backend)
+        with self.backend.scope():
+            Tensor.__init__(copied, self.data.copy(order="K"), self.backend)
         copied.requires_grad = self.requires_grad
         copied.grad = None if self.grad is None else self.grad.clone()
         memo[id(self)] = copied
@@ -255,9 +260,12 @@ def tensor(data: Any, dtype: Any = None, device: str | None = None, requires_gra
     if isinstance(data, Tensor):
         data = move(data.data, data.backend, backend)
     given_dtype = getattr(data, "dtype", None)
-    array = backend.xp.array(data, dtype=dtype)
-    if dtype is None and given_dtype is None and array.dtype.kind == "f":
-        array = array.astype("float32")
+    with backend.scope():
+        array = backend.xp.array(data, dtype=dtype)
+        if array.dtype.kind not in "biuf":
+            raise TypeError(f"tensor: expected real numbers, got {array.dtype} from {type(data).__name__}")
+        if dtype is None and given_dtype is None and array.dtype.kind == "f":
+            array = array.astype("float32")
     return Tensor(array, backend, requires_grad)
 
 
@@ -276,7 +284,7 @@ def apply(op: str, *inputs: Any, **options: Any) -> Any:
         options: its other arguments.
     """
     backend = backend_of(op, inputs)
-    operands = tuple(as_operand(x, backend) for x in inputs)
+    operands = _of_one_dtype(op, tuple(as_operand(x, backend) for x in inputs))
     arrays = [x.data if isinstance(x, Tensor) else x for x in operands]
     with backend.scope():
         out, saved = getattr(backend, op)(*arrays, **options)
@@ -285,6 +293,18 @@ def apply(op: str, *inputs: Any, **options: Any) -> Any:
     first, *others = out if isinstance(out, tuple) else (out,)
     result = record(op, first, operands, lambda dout: gradients(saved, dout, *needs), backend)
     return (result, *(Tensor(backend.asarray(x), backend) for x in others)) if others else result
+
+
+def _of_one_dtype(op: str, operands: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The operands as they are, or, where the operation mixes them or needs real numbers, cast to one dtype."""
+    if op not in MIXING and op not in REAL_VALUED:
+        return operands
+    tensors = [x for x in operands if isinstance(x, Tensor)]
+    numbers = [x for x in operands if not isinstance(x, Tensor) and x is not None]
+    dtype = common_dtype(op, tensors, numbers)
+    if dtype is None or all(x.dtype == dtype for x in tensors):
+        return operands
+    return tuple(x.to(dtype=dtype) if isinstance(x, Tensor) else x for x in operands)
 
 
 def record(
@@ -300,10 +320,14 @@ def record(
     """
     backend = backend or backend_of(name, inputs)
     result = Tensor(backend.asarray(out), backend)
+    source = inputs[0]
+    if name in tape.VIEWS and source.backend is backend and backend.xp.may_share_memory(source.data, result.data):
+        result.version = source.version
     if tape.is_grad_enabled() and any(isinstance(x, Tensor) and x.requires_grad for x in inputs):
         result.requires_grad = result.dtype.kind == "f"
         if result.requires_grad:
-            result.node = tape.Node(name, tuple(x if isinstance(x, Tensor) else None for x in inputs), backward)
+            tensors = tuple(x if isinstance(x, Tensor) else None for x in inputs)
+            result.node = tape.Node(name, tensors, backward, result)
     return result
 
 
@@ -329,4 +353,7 @@ def as_operand(x: Any, backend: Backend) -> Any:
         return x
     if getattr(x, "shape", None) == ():  # NumPy's scalars would widen float32 to float64, Python's do not
         return x.item()
-    return Tensor(backend.asarray(x), backend)
+    array = backend.asarray(x)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"expected a tensor, an array of numbers or a number, got {type(x).__name__} {x!r}")
+    return Tensor(array, backend)

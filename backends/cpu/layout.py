@@ -26,12 +26,6 @@ def channels_first(x: Any) -> Any:
     return x.transpose(0, 3, 1, 2)
 
 
-def empty_like_channels_last(shape: tuple[int, ...], dtype: Any) -> Any:
-    """An uninitialized (N, C, H, W) array with channels-last memory."""
-    n, c, height, width = shape
-    return channels_first(np.empty((n, height, width, c), dtype))
-
-
 def images(x: Any) -> list[slice]:
     """The first axis in pieces whose data fill the cache."""
     return slices(len(x), CACHE_BYTES // max(1, x.nbytes // max(1, len(x))))

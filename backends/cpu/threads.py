@@ -1,9 +1,11 @@
 """Work on all cores, in pieces that do not depend on how many there are.
 
 NumPy lets other threads run while it computes. A primitive cuts its work into pieces by shape alone, each piece is done
-by one thread, and sums over pieces are taken in their order, so results are the same, bit for bit, on any number of
-cores. While pieces run, the OpenBLAS that NumPy brings is told to use one thread for each product; where it cannot be
-told so, pieces run one after the other and the products use all cores.
+by one thread, and sums over pieces are taken in their order, so its results are the same, bit for bit, on any number of
+cores. (A single matrix product, as in a linear layer, is OpenBLAS's own matter, and may round otherwise.)
+
+While pieces run, the OpenBLAS that NumPy brings is told to use one thread for each product; where it cannot be told so,
+pieces run one after the other and the products use all cores.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import ctypes
 import os
 import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
 from functools import cache
 from pathlib import Path
@@ -29,10 +31,14 @@ SET_THREADS = ("scipy_openblas_set_num_threads64_", "scipy_openblas_set_num_thre
 
 
 def core_count() -> int:
-    """GPUNN_NUM_THREADS, else the cores that this process may use: by affinity, and by the control group's quota."""
-    asked = os.environ.get("GPUNN_NUM_THREADS", "")
-    if asked.isdecimal() and int(asked) > 0:
-        return int(asked)
+    """GPUNN_NUM_THREADS, else OPENBLAS_NUM_THREADS or OMP_NUM_THREADS, else the cores that this process may use.
+
+    These are the cores of its affinity, bounded by the quota of its control group.
+    """
+    for name in ("GPUNN_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
+        asked = os.environ.get(name, "")
+        if asked.isdecimal() and int(asked) > 0:
+            return int(asked)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
@@ -98,12 +104,14 @@ def for_each(work: Callable[[Piece], Result], pieces: Iterable[Piece]) -> list[R
     # A second thread of the user's that comes along meanwhile does its work alone, and so does a single piece.
     if len(todo) < 2 or crew.pool is None or crew.set_blas_threads is None or not crew.lock.acquire(blocking=False):
         return [work(piece) for piece in todo]
+    futures: list[Future[Result]] = []
     try:
         crew.set_blas_threads(1)
         # Each task gets a copy of the context, because NumPy keeps its error settings there.
-        futures = [crew.pool.submit(copy_context().run, work, piece) for piece in todo]
+        futures += [crew.pool.submit(copy_context().run, work, piece) for piece in todo]
         return [future.result() for future in futures]
     finally:
+        wait(futures)  # also after an error or Ctrl-C: nobody may write to an array that its owner took back
         crew.set_blas_threads(crew.cores)
         crew.lock.release()
 

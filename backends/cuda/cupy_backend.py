@@ -34,6 +34,18 @@ class CupyBackend(Backend):
         self._raise_label_errors()
         return self.xp.asnumpy(array)
 
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        with self.scope():
+            return super().empty(shape, dtype)
+
+    def zeros(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        with self.scope():
+            return super().zeros(shape, dtype)
+
+    def ones(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        with self.scope():
+            return super().ones(shape, dtype)
+
     def synchronize(self) -> None:
         with self.scope():
             self.xp.cuda.get_current_stream().synchronize()

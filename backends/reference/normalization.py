@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from .reduction import accumulator
+
 
 def by_channel(values: Any, ndim: int) -> Any:
     """(C) reshaped to broadcast along axis 1 of an array with ``ndim`` axes."""
@@ -24,9 +26,10 @@ class Normalization:
         xp = self.xp
         axes = (0, *range(2, x.ndim))
         count = max(x.size // max(x.shape[1], 1), 1)  # an empty batch has mean and variance 0, and no warning
-        mean = x.sum(axis=axes) / count
+        mean = (x.sum(axis=axes, dtype=accumulator(x.dtype)) / count).astype(x.dtype)
         centered = x - by_channel(mean, x.ndim)
-        variance = (centered * centered).sum(axis=axes) / count  # two passes: E[x^2] - E[x]^2 would cancel
+        squares = (centered * centered).sum(axis=axes, dtype=accumulator(x.dtype))
+        variance = (squares / count).astype(x.dtype)  # two passes: E[x^2] - E[x]^2 would cancel
         scale = 1 / xp.sqrt(variance + eps)
         y = centered * by_channel(scale if weight is None else scale * weight, x.ndim)
         if bias is not None:
@@ -39,8 +42,8 @@ class Normalization:
         axes = (0, *range(2, x.ndim))
         count = max(x.size // max(x.shape[1], 1), 1)
         z = (x - by_channel(mean, x.ndim)) * by_channel(scale, x.ndim)
-        sum_dy = dout.sum(axis=axes)
-        sum_dy_z = (dout * z).sum(axis=axes)
+        sum_dy = dout.sum(axis=axes, dtype=accumulator(x.dtype)).astype(x.dtype)
+        sum_dy_z = (dout * z).sum(axis=axes, dtype=accumulator(x.dtype)).astype(x.dtype)
         factor = scale if weight is None else scale * weight
         dx = dout - by_channel(sum_dy / count, x.ndim) - z * by_channel(sum_dy_z / count, x.ndim)
         dx *= by_channel(factor, x.ndim)

@@ -52,17 +52,19 @@ class Pooling:
             wins = (incumbent < 0) | (~(value <= rival) & (rival == rival))
             best[:, :, *outputs] = xp.where(wins, value, rival)
             winners[:, :, *outputs] = xp.where(wins, place, incumbent)
-        return (best, winners), (x.shape, winners)
+        return (best, winners), (x.shape, winners, kernel, stride, padding, dilation)
 
     def max_pool2d_with_indices_backward(self, saved: Any, dout: Any) -> tuple[Any, ...]:
+        """A place of the kernel at a time, so that windows that overlap add up in a fixed order."""
         xp = self.xp
-        (n, c, height, width), winners = saved
-        dx = xp.zeros((n * c, height * width), dtype=dout.dtype)
-        planes = (n * c, winners.shape[2] * winners.shape[3])
-        seen = winners >= 0  # -1: a window that saw nothing but padding
-        places = xp.where(seen, winners, 0).reshape(planes)
-        xp.add.at(dx, (xp.arange(n * c)[:, None], places), xp.where(seen, dout, 0).reshape(planes))
-        return (dx.reshape(n, c, height, width),)
+        shape, winners, kernel, stride, padding, dilation = saved
+        plane = xp.arange(shape[2] * shape[3], dtype=xp.int64).reshape(shape[2:])
+        dx = xp.zeros(shape, dtype=dout.dtype)
+        places = self._kernel_places(shape[2:], dout.shape[2:], kernel, stride, padding, dilation)
+        for outputs, inputs in places:
+            won = winners[:, :, *outputs] == plane[inputs]
+            dx[:, :, *inputs] += xp.where(won, dout[:, :, *outputs], dout.dtype.type(0))
+        return (dx,)
 
     def avg_pool2d(
         self,

@@ -15,13 +15,22 @@ def spread(reduced: Any, shape: tuple[int, ...], axis: Axes) -> Any:
     return reduced.reshape(tuple(1 if i in lost else n for i, n in enumerate(shape)))
 
 
+def accumulator(dtype: Any) -> str:
+    """The dtype to add up in: float32 for half precision, which ends at 65,504, else the dtype itself."""
+    return "float32" if dtype.name in ("float16", "bfloat16") else dtype.name
+
+
 class Reductions:
     """sum, mean, amax, amin (a tie shares the gradient), max_along, min_along (the first index takes it), logsumexp."""
 
     xp: Any
 
     def sum(self, x: Any, axis: Axes = None, keepdims: bool = False) -> tuple[Any, Any]:
-        return self.xp.sum(x, axis=axis, keepdims=keepdims), (x.shape, axis)
+        if x.dtype.kind == "f":
+            out = self.xp.sum(x, axis=axis, keepdims=keepdims, dtype=accumulator(x.dtype)).astype(x.dtype, copy=False)
+        else:
+            out = self.xp.sum(x, axis=axis, keepdims=keepdims, dtype=self.xp.int64)
+        return out, (x.shape, axis)
 
     def sum_backward(self, saved: Any, dout: Any) -> tuple[Any, ...]:
         shape, axis = saved
@@ -29,9 +38,9 @@ class Reductions:
 
     def mean(self, x: Any, axis: Axes = None, keepdims: bool = False) -> tuple[Any, Any]:
         # A sum divided by the count, and not xp.mean, which warns about an empty input; 0/0 is NaN, as in PyTorch.
-        total = self.xp.sum(x, axis=axis, keepdims=keepdims)
+        total = self.xp.sum(x, axis=axis, keepdims=keepdims, dtype=accumulator(x.dtype))
         count = x.size // max(total.size, 1) if x.size else 0
-        out = total / count if count else total * math.nan
+        out = (total / count if count else total * math.nan).astype(x.dtype, copy=False)
         return out, (x.shape, axis, count)
 
     def mean_backward(self, saved: Any, dout: Any) -> tuple[Any, ...]:

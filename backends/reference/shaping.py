@@ -74,6 +74,12 @@ class Shaping:
         """The index that leaves out ``widths`` elements at both ends; negative widths leave out nothing."""
         return tuple(slice(max(b, 0), n - max(a, 0)) for n, (b, a) in zip(shape, widths, strict=True))
 
+    def clone(self, x: Any) -> tuple[Any, Any]:
+        return x.copy(order="K"), None
+
+    def clone_backward(self, saved: Any, dout: Any) -> tuple[Any, ...]:
+        return (dout,)
+
     def cast(self, x: Any, dtype: Any) -> tuple[Any, Any]:
         return x.astype(dtype, copy=False), x.dtype
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from .reduction import accumulator
+
 
 class Softmax:
     """softmax, log_softmax, cross_entropy (labels), soft_cross_entropy (probabilities)."""
@@ -51,6 +53,10 @@ class Softmax:
         2016); rows with ``ignore_index`` lose nothing; "mean" divides by the sum of w_y over the others. A label outside
         0..C-1 never reads out of bounds: `check_labels` reports it.
         """
+        if accumulator(logits.dtype) != logits.dtype:
+            arguments = (labels, weight, ignore_index, label_smoothing, reduction)
+            loss, gradient = self.cross_entropy(logits.astype(accumulator(logits.dtype)), *arguments)
+            return loss.astype(logits.dtype), gradient.astype(logits.dtype)
         xp = self.xp
         classes = logits.shape[1]
         valid = labels != ignore_index

@@ -70,9 +70,10 @@ def _places(input: Tensor, dim: int, before: int, after: int, mode: str) -> Any:
             f"pad: mode '{mode}' widens dimension {dim} of length {length} by at most {most}, got {(before, after)}"
         )
     xp = input.backend.xp
-    places = xp.arange(-before, length + after)
-    if mode == "replicate":
-        return xp.clip(places, 0, length - 1)
-    if mode == "circular":
-        return places % length
-    return (length - 1) - xp.abs((length - 1) - xp.abs(places))
+    with input.backend.scope():
+        places = xp.arange(-before, length + after)
+        if mode == "replicate":
+            return xp.clip(places, 0, length - 1)
+        if mode == "circular":
+            return places % length
+        return (length - 1) - xp.abs((length - 1) - xp.abs(places))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..tensor import Tensor, apply, as_operand
+from ..tensor import Tensor, apply
 from .activation import softplus
 from .elementwise import where
 
@@ -67,14 +67,16 @@ def nll_loss(
     check_reduction("nll_loss", reduction)
     labels = _labels("nll_loss", input, _as_target(input, target))
     scores, restore = _rows(input)
-    backend, classes = input.backend, scores.shape[1]
-    backend.check_labels(labels.data, classes, ignore_index)
-    counts = labels.data != ignore_index
-    safe = backend.xp.where(counts, labels.data, 0)
     weight = _class_weight("nll_loss", weight, scores)
-    per_class = backend.ones((classes,), input.dtype) if weight is None else weight.data
-    row_weight = Tensor(backend.xp.where(counts, per_class[safe], 0).astype(input.dtype), backend)
-    picked = scores[backend.xp.arange(len(safe)), safe]
+    backend, classes, xp = input.backend, scores.shape[1], input.backend.xp
+    with backend.scope():
+        backend.check_labels(labels.data, classes, ignore_index)
+        counts = labels.data != ignore_index
+        safe = xp.where(counts, labels.data, 0).clip(0, classes - 1)  # a wrong label is reported, not followed
+        per_class = backend.ones((classes,), input.dtype) if weight is None else weight.data
+        row_weight = Tensor(xp.where(counts, per_class[safe], 0).astype(input.dtype), backend)
+        rows = xp.arange(len(safe))
+    picked = scores[rows, safe]
     # A row without weight adds 0 even where its log-probability is -inf.
     losses = where(row_weight == 0, 0.0, -picked * row_weight)
     if reduction == "none":
@@ -97,7 +99,7 @@ def binary_cross_entropy(input: Tensor, target: Any, weight: Any = None, reducti
     """-(t log p + (1 - t) log(1 - p)) for probabilities p in [0, 1]; each logarithm is at least -100."""
     target = _same_shape("binary_cross_entropy", input, target, reduction)
     losses = apply("binary_cross_entropy", input, target)
-    return reduce(losses if weight is None else losses * weight, reduction)
+    return reduce(losses if weight is None else losses * _of_dtype(weight, input), reduction)
 
 
 def binary_cross_entropy_with_logits(
@@ -105,8 +107,9 @@ def binary_cross_entropy_with_logits(
 ) -> Tensor:
     """`binary_cross_entropy` of sigmoid(input), without the sigmoid's rounding; pos_weight weighs the targets' share of 1."""
     target = _same_shape("binary_cross_entropy_with_logits", input, target, reduction)
+    pos_weight = _of_dtype(pos_weight, input)
     losses = apply("binary_cross_entropy_with_logits", input, target, pos_weight)
-    return reduce(losses if weight is None else losses * weight, reduction)
+    return reduce(losses if weight is None else losses * _of_dtype(weight, input), reduction)
 
 
 def multi_margin_loss(
@@ -128,16 +131,17 @@ def multi_margin_loss(
     labels = _labels("multi_margin_loss", input, _as_target(input, target))
     scores, restore = _rows(input)
     weight = _class_weight("multi_margin_loss", weight, scores)
-    backend, (rows, classes) = input.backend, scores.shape
-    backend.check_labels(labels.data, classes, None)
-    xp = backend.xp
-    right = scores[xp.arange(rows), labels.data].reshape(rows, 1)
-    hinge = (margin - right + scores).relu()
+    backend, (count, classes), xp = input.backend, scores.shape, input.backend.xp
+    with backend.scope():
+        backend.check_labels(labels.data, classes, None)
+        safe = labels.data.clip(0, classes - 1)  # a wrong label is reported, not followed
+        others = Tensor((xp.arange(classes) != safe[:, None]).astype(input.dtype), backend)
+        rows = xp.arange(count)
+    hinge = (margin - scores[rows, safe].reshape(count, 1) + scores).relu()
     hinge = hinge if p == 1 else hinge * hinge
-    others = Tensor((xp.arange(classes) != labels.data[:, None]).astype(input.dtype), backend)
     losses = (hinge * others).sum(1) / classes
     if weight is not None:
-        losses = losses * weight[labels.data]
+        losses = losses * weight[safe]
     return losses.reshape(restore) if reduction == "none" else reduce(losses, reduction)
 
 
@@ -192,14 +196,21 @@ def _as_target(input: Tensor, target: Any) -> Tensor:
     return target if isinstance(target, Tensor) else Tensor(input.backend.asarray(target), input.backend)
 
 
+def _of_dtype(values: Any, like: Tensor) -> Any:
+    """A weight (tensor, array or list) as a tensor of the scores' dtype; plain numbers and None as they are."""
+    if values is None or isinstance(values, (int, float)):
+        return values
+    return (values if isinstance(values, Tensor) else _as_target(like, values)).to(dtype=like.dtype)
+
+
 def _class_weight(name: str, weight: Any, scores: Tensor) -> Tensor | None:
     """One weight a class as a tensor of the scores' dtype; ValueError where there are more or fewer."""
     if weight is None:
         return None
-    weight = as_operand(weight, scores.backend)
+    weight = _of_dtype(weight, scores)
     if weight.shape != scores.shape[1:]:
         raise ValueError(f"{name}: expected weight of shape {scores.shape[1:]}, got {weight.shape}")
-    return weight.to(dtype=scores.dtype)
+    return weight
 
 
 def _rows(input: Tensor) -> tuple[Tensor, tuple[int, ...]]:

@@ -51,8 +51,11 @@ def batch_norm(
         )
     out, mean, variance = apply("batch_norm", input, weight, bias, eps=eps)
     if count > 0:  # of an empty batch nothing is learned
-        if running_mean is not None:
-            running_mean.data += momentum * (mean.data - running_mean.data)
-        if running_var is not None:
-            running_var.data += momentum * (variance.data * (count / (count - 1)) - running_var.data)
+        with input.backend.scope():
+            if running_mean is not None:
+                running_mean.data += momentum * (mean.data - running_mean.data)
+                running_mean.version.count += 1
+            if running_var is not None:
+                running_var.data += momentum * (variance.data * (count / (count - 1)) - running_var.data)
+                running_var.version.count += 1
     return out

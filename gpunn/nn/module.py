@@ -15,7 +15,7 @@ from .parameter import Parameter
 
 # Where a module keeps what is registered under a name, and what may stand there.
 REGISTRIES = {"_parameters": "a Parameter", "_buffers": "a Tensor", "_modules": "a Module"}
-DTYPE_NAMES = ("float16", "bfloat16", "float32", "float64")
+DTYPE_NAMES = ("float16", "float32", "float64")
 
 
 class ShapeError(GpunnError, ValueError):
@@ -248,7 +248,9 @@ class Module:
             raise StateDictError(f"state_dict does not fit {type(self).__name__}: {'; '.join(problems)}")
         # state_dict shares its arrays with the module, so this writes into parameters and buffers.
         for name, array in arrays.items():
-            own[name].data[...] = array
+            own[name][...] = array
+        for tensor in [*self.parameters(), *self.buffers()]:
+            tensor.version.count += 1
         return LoadResult(missing, unexpected)
 
     # --- training, gradients, place -----------------------------------------------------------------------------
@@ -275,7 +277,7 @@ class Module:
             if set_to_none:
                 value.grad = None
             elif value.grad is not None:
-                value.grad.data[...] = 0
+                value.grad.zero_()
 
     def to(self, device: Any = None, dtype: Any = None) -> Module:
         """Move parameters and buffers to a device, a dtype, or both, in place: ``net.to("cuda")``, ``net.to("float64")``.
@@ -375,6 +377,5 @@ def _array_for(target: Tensor, value: Any) -> Any:
 def _move(value: Tensor, backend: Any, dtype: Any) -> None:
     for part in (value, value.grad):
         if part is not None:
-            # bfloat16 is no dtype of NumPy's own and of no floating kind, so ask what the dtype is not.
-            moved = part.detach().to(backend, None if part.dtype.kind in "iub" else dtype)
+            moved = part.detach().to(backend, dtype if part.dtype.kind == "f" else None)
             part.data, part.backend = moved.data, moved.backend

@@ -78,7 +78,7 @@ class _BatchNorm(Module):
         momentum = self.momentum
         tracked = self.track_running_stats or not self.training
         if self.training and tracked and self.num_batches_tracked is not None:
-            self.num_batches_tracked.data[...] += 1
+            self.num_batches_tracked.copy_(self.num_batches_tracked + 1)
             if momentum is None:
                 momentum = 1.0 / float(self.num_batches_tracked.item())
         return F.batch_norm(

@@ -132,6 +132,8 @@ class Optimizer:
             for batch in self._batches(group):
                 with batch.backend.scope():
                     self.update(group, batch)
+            for param in group["params"]:
+                param.version.count += param.grad is not None  # a graph that still holds it cannot go back any more
         return loss
 
     def state_dict(self) -> dict[str, Any]:
@@ -236,10 +238,11 @@ class Optimizer:
                 )
             state = self.state.setdefault(param, {})
             fresh = [name for name in names if name not in state]
-            for name in fresh:
-                state[name] = param.backend.xp.zeros_like(param.data)  # in the parameter's memory order
-                if value := self.initial_value(name, group):
-                    state[name][...] = value
+            with param.backend.scope():
+                for name in fresh:
+                    state[name] = param.backend.xp.zeros_like(param.data)  # in the parameter's memory order
+                    if value := self.initial_value(name, group):
+                        state[name][...] = value
             step = state.get("step", 0) + 1
             if self.counts_steps:
                 state["step"] = step
@@ -264,8 +267,9 @@ class Optimizer:
             shape = tuple(getattr(saved[name], "shape", ()))
             if shape != param.shape:
                 raise ValueError(f"{where}: expected {name} of shape {param.shape}, got {shape}")
-            state[name] = param.backend.xp.zeros_like(param.data)
-            state[name][...] = param.backend.asarray(saved[name], dtype=param.dtype)
+            with param.backend.scope():
+                state[name] = param.backend.xp.zeros_like(param.data)
+                state[name][...] = param.backend.asarray(saved[name], dtype=param.dtype)
         return state
 
 

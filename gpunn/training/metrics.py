@@ -45,13 +45,14 @@ class RunningMetrics:
         self.examples += count
         self.steps += 1
         self._backend = outputs.backend
-        self.loss_sum = self.loss_sum + loss.data.reshape(()).astype("float64") * count
-        # A sum that was NaN or infinite once stays so: the number of steps before that names the first bad one.
-        self.finite_steps = self.finite_steps + (abs(self.loss_sum) < math.inf)
-        if outputs.ndim == 2 and targets.ndim == 1 and targets.dtype.kind in "iu":
-            self.counts_correct = True
-            labels = getattr(targets, "data", targets)
-            self.correct = self.correct + (outputs.data.argmax(axis=1) == labels).sum()
+        with self._backend.scope():
+            self.loss_sum = self.loss_sum + loss.data.reshape(()).astype("float64") * count
+            # A sum that was NaN or infinite once stays so: the number of steps before that names the first bad one.
+            self.finite_steps = self.finite_steps + (abs(self.loss_sum) < math.inf)
+            if outputs.ndim == 2 and targets.ndim == 1 and targets.dtype.kind in "iu":
+                self.counts_correct = True
+                labels = getattr(targets, "data", targets)
+                self.correct = self.correct + (outputs.data.argmax(axis=1) == labels).sum()
 
     def read(self) -> Reading:
         """The means; waits for the device."""

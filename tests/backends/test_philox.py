@@ -90,17 +90,6 @@ def test_uniform_from_a_start() -> None:
     np.testing.assert_array_equal(philox.uniform(3, 1, 6, start=5), philox.uniform(3, 1, 11)[5:])
 
 
-def test_uniform_with_53_bits() -> None:
-    values = philox.uniform53(3, 1, N)
-    assert values.dtype == np.float64
-    assert values.min() >= 0
-    assert values.max() < 1
-    assert len(np.unique(values)) == N
-    assert abs(values.mean() - 0.5) < 5 * math.sqrt(1 / 12 / N)
-    assert np.any(values * 2.0**32 % 1 != 0), "more than 32 bits are used"
-    np.testing.assert_array_equal(philox.uniform53(3, 1, (2, 3), start=4).reshape(-1), values[4:10])
-
-
 def test_normal() -> None:
     values = philox.normal(3, 1, N)
     assert values.dtype == np.float64

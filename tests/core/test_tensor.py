@@ -250,3 +250,17 @@ def test_unknown_names() -> None:
         gpunn.tensr  # noqa: B018
     assert set(gpunn.__all__) <= {*dir(gpunn), "Trainer", "checks", "data", "models", "training"}
     assert gpunn.__version__
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "result"),
+    [("float32", "int64", "float32"), ("float32", "float64", "float64"), ("int32", "int64", "int64"), ("bool", "int64", "int64"),
+     ("bool", "float32", "float32"), ("float16", "float32", "float32"), ("float16", "int64", "float16")],
+)  # fmt: skip
+def test_dtype_of_mixed_operands(device: str, first: str, second: str, result: str) -> None:
+    """PyTorch's rule: the kind first, then the width; a float32 network stays float32 beside integers."""
+    a, b = gpunn.ones(2, dtype=first, device=device), gpunn.ones(2, dtype=second, device=device)
+    for mixed in (a + b, b * a, a + b.sum() if second == "int64" and first == "float32" else b + a):
+        assert mixed.dtype == result
+    for scalar in (gpunn.tensor(2.0, dtype="float64", device=device), np.float64(2), 2.0):
+        assert (gpunn.ones(2, device=device) * scalar).dtype == "float32"

@@ -155,7 +155,8 @@ SHAPING = [
     Operation("pad", lambda x, widths, mode="constant", value=0.0: F.pad(x, widths, mode, value), oracles.pad,
               [Sample(numbers(2, 3), widths=(1, 2)), Sample(numbers(2, 3), widths=(1, 0, 2, 1), value=-1.5),
                Sample(numbers(3, 4), widths=(-1, 2, 0, -1)), Sample(numbers(0, 3), widths=(1, 1)), Sample(numbers(3), widths=()),
-               Sample(numbers(2, 2, 3, 4), widths=(1, 1, 1, 1))]
+               Sample(numbers(2, 2, 3, 4), widths=(1, 1, 1, 1)),
+               Sample(numbers(2, 3, 2), widths=(1, 0, 0, 1, 2, 1))]
               + [Sample(numbers(2, 3, 5), widths=(2, 1), mode=m) for m in ("reflect", "replicate", "circular")]
               + [Sample(numbers(2, 2, 3, 4), widths=(3, 1, 2, 0), mode=m) for m in ("reflect", "replicate", "circular")],
               misuses=[Misuse("pad: expected mode to be one of constant, reflect, replicate, circular, got 'mirror'",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from operations.torch_comparison import numbers, same_as_torch
 
+import gpunn
 from gpunn import functional as F
 from gpunn import where
 from gpunn.tensor import Tensor
@@ -316,3 +318,38 @@ def test_composed(device: str) -> None:
         return (y * y).sum(1) + y.mean()
 
     same_as_torch(device, network, network, X)
+
+
+KINDS = ("bool", "uint8", "int32", "int64", "float16", "float32", "float64")
+
+
+@pytest.mark.parametrize("name", ["add", "mul", "div", "maximum", "minimum"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_dtype_of_mixed_operands(device: str, kind: str, name: str) -> None:
+    """Kinds and widths, tensors with and without dimensions, and plain numbers."""
+    function = BINARY[name][0] if name in ("add", "mul", "div") else None
+    one = np.ones(2).astype(kind)
+    for other_kind, shape in itertools.product(KINDS, [(), (2,)]):
+        other = np.ones(shape).astype(other_kind)
+        theirs = (function or BINARY[name][1])(torch.tensor(one), torch.tensor(other))
+        ours = BINARY[name][0](gpunn.tensor(one, device=device), gpunn.tensor(other, device=device))
+        assert str(ours.dtype) == str(theirs.dtype).removeprefix("torch."), (other_kind, shape)
+        np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
+    if function is None:
+        return
+    for number in (True, 2, 2.0):
+        theirs, ours = function(torch.tensor(one), number), function(gpunn.tensor(one, device=device), number)
+        assert str(ours.dtype) == str(theirs.dtype).removeprefix("torch."), number
+        theirs, ours = function(number, torch.tensor(one)), function(number, gpunn.tensor(one, device=device))
+        assert str(ours.dtype) == str(theirs.dtype).removeprefix("torch."), number
+
+
+@pytest.mark.parametrize("kind", ["bool", "uint8", "int64"])
+@pytest.mark.parametrize("name", ["exp", "log", "sqrt", "reciprocal", "sigmoid", "tanh", "sum", "abs"])
+def test_dtype_of_functions_of_integers(device: str, kind: str, name: str) -> None:
+    if (name, kind) == ("abs", "bool"):
+        return  # PyTorch has none
+    values = np.ones(3).astype(kind)
+    theirs, ours = getattr(torch.tensor(values), name)(), getattr(gpunn.tensor(values, device=device), name)()
+    assert str(ours.dtype) == str(theirs.dtype).removeprefix("torch.")
+    np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=1e-6)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import re
 import tomllib
 from collections.abc import Callable
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
@@ -39,7 +40,16 @@ def _is_augmentation(text: str) -> bool:
     return text in ("auto", "none") or all(name in AUGMENTATIONS for name in text.split(","))
 
 
-TEXT = Kind(str, "a text")
+def _is_utf8(text: str) -> bool:
+    """Not so what a shell hands over of bytes that are no UTF-8: they could be neither printed nor written."""
+    return text.isascii() or text.encode(errors="replace").decode() == text
+
+
+TEXT = Kind(str, "a text in UTF-8", _is_utf8)
+# "reference", the plain computation that the tests hold the others against, is taken too, but not advertised.
+DEVICE = Kind(
+    str, "auto, cpu, cuda or cuda:N", lambda value: re.fullmatch(r"auto|cpu|reference|cuda(:\d+)?", value) is not None
+)
 SWITCH = Kind(bool, "true or false")
 COUNT = Kind(int, "a whole number, 1 or more", lambda value: value >= 1)
 SEED = Kind(int, "a whole number from 0 to 2**63 - 1", lambda value: 0 <= value < 2**63)  # TOML's largest
@@ -70,7 +80,7 @@ class TrainConfig:
     image_size: int | None = option(
         None, COUNT, "side in pixels to which the images are resized (default: they keep their own)", metavar="N"
     )
-    device: str = option("auto", TEXT, "auto, cpu, cuda or cuda:N")
+    device: str = option("auto", DEVICE, DEVICE.expected)
     epochs: int = option(8, COUNT, "how often to go through the training images", metavar="N")
     batch_size: int = option(128, COUNT, "images a step", metavar="N")
     optimizer: str = option("sgd", one_of(OPTIMIZERS), "how the weights are changed")
@@ -144,6 +154,7 @@ class TrainConfig:
 
 
 OPTIONS = {entry.name: entry for entry in fields(TrainConfig)}
+KEYS = [name for name in OPTIONS if name != "config"]  # what may stand in a TOML file
 
 
 def flag(name: str) -> str:
@@ -184,12 +195,21 @@ def from_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
     options = {}
     for key, value in table.items():
         name = key.replace("-", "_")  # as the flag is spelled, or as the attribute is
-        if name not in OPTIONS or name == "config":
-            raise ConfigError(f"{path}: unknown key {key!r}{suggestion(name, OPTIONS)}; gpunn train --help lists all")
+        if name not in KEYS:
+            raise ConfigError(f"{path}: unknown key {key!r}{suggestion(name, KEYS)}; gpunn train --help lists all")
         if name == "augment" and isinstance(value, list) and all(isinstance(entry, str) for entry in value):
             value = ",".join(value) or "none"
         options[name] = _checked(name, value, f"{path}: {key}")
     return options
+
+
+def from_checkpoint(table: dict[str, Any], where: str) -> dict[str, Any]:
+    """The options in a checkpoint's description; keys of another version of gpunn are passed over.
+
+    Raises ``ConfigError`` that names ``where`` and a key whose value is not allowed.
+    """
+    given = {name: value for name, value in table.items() if name in KEYS and value is not None}
+    return {name: _checked(name, value, f"{where}: {name}") for name, value in given.items()}
 
 
 def build(explicit: dict[str, Any]) -> TrainConfig:

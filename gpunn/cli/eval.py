@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 
 from gpunn.cli import experiment
-from gpunn.cli.config import COUNT
+from gpunn.cli.config import COUNT, from_flags
 from gpunn.cli.parser import Parser
 from gpunn.data import Dataset, load
 from gpunn.device import choose
@@ -32,7 +32,7 @@ def parser() -> Parser:
 def main(argv: Sequence[str]) -> int:
     given = parser().parse(argv)
     batch_size = None if given.batch_size is None else whole_number("--batch-size", given.batch_size)
-    device, _ = choose(given.device)
+    device, _ = choose(from_flags({"device": given.device})["device"])
     opened = experiment.open_checkpoint(given.checkpoint, device)
     described, training = opened.experiment, opened.config
     dataset = load(
@@ -60,6 +60,15 @@ def check_fit(described: experiment.Experiment, dataset: Dataset, file: str) -> 
             f"{dataset.name} has {_kind(*given)}, but {file} was trained for {_kind(*trained)}; "
             f"give data of that kind ({described.data}, say)"
         )
+    if dataset.classes != described.classes:
+        raise DataError(
+            f"{dataset.name} has the classes {_list(dataset.classes)}, but {file} was trained for "
+            f"{_list(described.classes)}; give data with these classes in this order ({described.data}, say)"
+        )
+
+
+def _list(names: list[str], most: int = 12) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _kind(channels: int, size: tuple[int, int], classes: int) -> str:

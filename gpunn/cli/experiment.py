@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gpunn import nn
+from gpunn.cli import config as options
 from gpunn.cli.parser import suggestion
 from gpunn.data import DataLoader, Dataset, Normalize
 from gpunn.errors import CheckpointError, ConfigError
@@ -27,6 +28,24 @@ class Experiment:
     std: list[float]
     batch_size: int
     result: str  # which checkpoint is the run's result: "last" or "best"
+
+    @classmethod
+    def of(cls, description: dict[str, Any]) -> Experiment:
+        """Of a checkpoint. KeyError, TypeError or ValueError where the description is not what `train` writes."""
+        values = {name: description[name] for name in cls.__dataclass_fields__}
+        height, width = values.pop("image_size")
+        described = cls(**values, image_size=(int(height), int(width)))
+        channels = len(described.normalize().mean)
+        if channels != described.in_channels:
+            raise ValueError(f"mean and std of {channels} channels, images of {described.in_channels}")
+        for name in ("model", "data", "result"):
+            if not isinstance(values[name], str):
+                raise TypeError(f"expected a text as {name}, got {values[name]!r}")
+        if not isinstance(described.classes, list) or not all(isinstance(name, str) for name in described.classes):
+            raise TypeError(f"expected a list of texts as classes, got {described.classes!r}")
+        if not isinstance(described.batch_size, int) or described.batch_size < 1:
+            raise ValueError(f"expected a batch_size of at least 1, got {described.batch_size!r}")
+        return described
 
     def build(self) -> Any:
         height, width = self.image_size
@@ -83,13 +102,17 @@ def open_checkpoint(path: str, device: str) -> Opened:
     checkpoint = load(file, with_optimizer=False)
     description = checkpoint.description
     try:
-        epochs, config = int(description["epochs"]), dict(description["config"])
-        values = {name: description[name] for name in Experiment.__dataclass_fields__}
+        experiment, epochs = Experiment.of(description), int(description["epochs"])
+        config = options.from_checkpoint(dict(description["config"]), "config")
     except KeyError as error:
         raise CheckpointError(
             f"{file} does not say {error} of its model: it was not written by gpunn train; load it in Python"
         ) from error
-    experiment = Experiment(**{**values, "image_size": tuple(values["image_size"])})
+    except (TypeError, ValueError) as error:
+        message = " ".join(str(error).split())
+        raise CheckpointError(
+            f"{file} is damaged: its description of the model makes no sense ({message}); use another checkpoint"
+        ) from error
     net = experiment.build()
     load_into(net, checkpoint.model, file)
     return Opened(experiment, net.to(device).eval(), device, epochs, config, file)

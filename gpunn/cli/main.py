@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import logging
 import os
@@ -29,19 +30,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     _log_to_standard_error()
     try:
-        return _run(arguments)
+        code = _run(arguments)
+        sys.stdout.flush()  # now, when what fails can still be said in one line
+        return code
     except SystemExit as exit_request:  # argparse, after it printed a help
         return int(exit_request.code or 0)
     except (GpunnError, BackendError, LabelError) as error:
         return _fail(str(error))
     except MemoryError as error:
-        return _fail(f"out of memory ({error}); give a smaller --batch-size")
+        return _fail(f"out of memory ({error}); give a smaller --batch-size or --image-size")
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read the output has gone, as in `gpunn train | head`. Python would complain once more at its exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_unwritten_output()  # whoever read it has gone, as in `gpunn train | head`
         return BROKEN_PIPE
+    except OSError as error:
+        if error.filename is None:  # of what is written, only standard output has none
+            _drop_unwritten_output()
+        what = error.filename or "standard output"
+        return _fail(f"{what}: {error.strerror or error}; check the path, its permissions and the room on its disk")
+    except (UnicodeEncodeError, UnicodeDecodeError) as error:
+        wrong = error.object[error.start : error.end]
+        return _fail(f"{wrong!r} in a name or a text cannot be {error.encoding}; rename the file or the folder")
 
 
 def _run(arguments: list[str]) -> int:
@@ -82,6 +92,12 @@ def _help() -> str:
 def _fail(message: str) -> int:
     print(f"gpunn: error: {' '.join(message.split())}", file=sys.stderr)
     return 2
+
+
+def _drop_unwritten_output() -> None:
+    """Send what is left for standard output nowhere: Python would write it at its exit, and complain once more."""
+    with contextlib.suppress(OSError):  # one that was replaced may have no number
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _log_to_standard_error() -> None:

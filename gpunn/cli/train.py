@@ -19,7 +19,7 @@ from gpunn.cli.main import INTERRUPTED
 from gpunn.cli.parser import Parser
 from gpunn.data import Cutout, DataLoader, Dataset, Normalize, RandomCrop, RandomHorizontalFlip, load
 from gpunn.device import choose
-from gpunn.errors import ConfigError
+from gpunn.errors import ConfigError, DataError
 from gpunn.training import RunDirectory, Trainer, TrainingInterrupted
 
 EXAMPLES = """
@@ -62,6 +62,9 @@ def main(argv: Sequence[str]) -> int:
         shuffle=True,
         seed=config.seed,
         transforms=[*_augmentation(config, train_set.image_size), described.normalize()],
+        # Batch normalization can learn nothing from a single image whose maps have shrunk to one pixel: where one is
+        # left over at the end of an epoch, it is left out. The order is another each epoch, and so is that image.
+        drop_last=has_batchnorm and len(train_set) > config.batch_size > 1 and len(train_set) % config.batch_size == 1,
     )
     optimizer = _optimizer(config, net.to(device))
     scheduler = _scheduler(config, optimizer, steps=config.epochs * len(train_loader))
@@ -118,6 +121,11 @@ def _configuration(given: dict[str, Any]) -> tuple[TrainConfig, RunDirectory | N
 def _load_data(config: TrainConfig) -> tuple[Dataset, Dataset, str]:
     """Training images, the images that each epoch is measured on, and what these are called."""
     train_set = _load(config, train=True)
+    if len(train_set.classes) < 2:
+        raise DataError(
+            f"{config.data} has one class ({', '.join(train_set.classes)}), and then every answer is right; "
+            "expected at least two, each a folder beside the other"
+        )
     if config.validation > 0:
         train_set, held_out = train_set.split(config.validation, config.seed)
         return train_set, held_out, "validation"

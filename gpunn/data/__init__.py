@@ -5,6 +5,7 @@
 
 from gpunn.data.catalog import load, names
 from gpunn.data.dataset import Dataset
+from gpunn.data.images import read_image
 from gpunn.data.loader import DataLoader
 from gpunn.data.transforms import Cutout, Normalize, RandomCrop, RandomHorizontalFlip
 
@@ -17,4 +18,5 @@ __all__ = [
     "RandomHorizontalFlip",
     "load",
     "names",
+    "read_image",
 ]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from gpunn.data import cifar, download, fashion_mini, folder, idx
 from gpunn.data.dataset import Dataset
+from gpunn.data.paths import expanded
 from gpunn.data.resize import checked_size, resize
 from gpunn.errors import ConfigError, DataError
 
@@ -64,7 +65,7 @@ def load(
     if name == "fashion-mini":
         dataset = fashion_mini.load(train)
     elif name in PUBLISHED:
-        dataset = _load_published(name, Path(data_dir or DEFAULT_DIRECTORY).expanduser(), train, download)
+        dataset = _load_published(name, expanded(data_dir or DEFAULT_DIRECTORY), train, download)
     else:
         raise ConfigError(_unknown(name))
     return dataset if image_size is None else resize(dataset, image_size)

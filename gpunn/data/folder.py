@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from gpunn.data.dataset import Dataset, stratified_split
-from gpunn.data.resize import checked_size
+from gpunn.data.images import read_image, without_warnings
+from gpunn.data.paths import expanded
+from gpunn.data.resize import checked_size, empty_images
 from gpunn.errors import DataError
 
 SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"))
 TRAIN, TESTS = "train", ("test", "val")
 TEST_SHARE = 0.2
-GRAY_MODES = frozenset(("1", "L", "LA", "La", "I", "F"))
 
 
 def read(
@@ -42,7 +42,7 @@ def read(
     Raises:
         DataError: no such folder, a class without images, a file that is no image or of another size.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     if channels not in (None, 1, 3):
         raise ValueError(f"folder: expected channels=1 (gray) or 3 (RGB), got {channels}")
     if not path.is_dir():
@@ -54,9 +54,10 @@ def read(
         raise DataError(f"folder:{path}: no {missing}")
     # The first training image sets size and channels of both sets, so that one network serves both.
     first = (train_files or test_files)[0][0]
-    size, first_channels = _probe(first)
-    size = size if image_size is None else checked_size(image_size)
-    images = _decode([file for file, _ in wanted], size, channels or first_channels, first, image_size is not None)
+    with without_warnings():
+        first_channels, *own_size = read_image(first).shape
+        size = checked_size(own_size if image_size is None else image_size)
+        images = _decode([file for file, _ in wanted], size, channels or first_channels, first, image_size is not None)
     return Dataset(images, np.array([label for _, label in wanted]), classes, f"folder:{path}")
 
 
@@ -91,6 +92,10 @@ def _files(root: Path, classes: list[str] | None = None) -> tuple[Files, list[st
     names = [folder.name for folder in folders] if classes is None else classes
     files: Files = []
     for folder in folders:
+        try:
+            folder.name.encode()
+        except UnicodeEncodeError:  # it would be noticed no sooner than when the classes are written down
+            raise DataError(f"folder:{root}: class {folder.name!r} has a name that is not UTF-8; rename it") from None
         if folder.name not in names:
             raise DataError(
                 f"folder:{folder}: class {folder.name!r} is not in the training set; it has {', '.join(names)}"
@@ -109,49 +114,20 @@ def _files(root: Path, classes: list[str] | None = None) -> tuple[Files, list[st
     return files, names
 
 
-def _open(file: Path) -> Any:
-    """The decoded Pillow image, turned as its orientation tag says."""
-    from PIL import Image, ImageOps
-
-    try:
-        with Image.open(file) as image:
-            image.load()
-            return ImageOps.exif_transpose(image)
-    except Exception as error:  # a damaged file makes Pillow raise errors of many types
-        raise DataError(
-            f"{file}: not a readable image ({' '.join(str(error).split())}); repair or remove it"
-        ) from error
-
-
-def _probe(file: Path) -> tuple[tuple[int, int], int]:
-    """(height, width) and number of channels of one image."""
-    image = _open(file)
-    gray = image.mode in GRAY_MODES or image.mode.startswith("I;16")
-    return (image.height, image.width), 1 if gray else 3
-
-
 def _decode(files: list[Path], size: tuple[int, int], channels: int, first: Path, resize: bool) -> np.ndarray:
     """All files as one array (N, channels, height, width) of uint8."""
     from concurrent.futures import ThreadPoolExecutor
 
-    from PIL import Image
-
-    images = np.empty((len(files), channels, *size), dtype=np.uint8)
+    images = empty_images(len(files), channels, size)
 
     def decode(index: int) -> None:
-        image = _open(files[index])
-        if image.mode == "I" or image.mode.startswith("I;16"):
-            # 16 bits a pixel: the upper eight. Pillow's own conversion would clip at 255.
-            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-        image = image.convert("L" if channels == 1 else "RGB")
-        if resize:
-            image = image.resize(size[::-1], Image.Resampling.BILINEAR)
-        elif (image.height, image.width) != size:
+        image = read_image(files[index], channels, size if resize else None)
+        if image.shape[1:] != size:
             raise DataError(
-                f"{files[index]}: {image.height}x{image.width} pixels; "
+                f"{files[index]}: {image.shape[1]}x{image.shape[2]} pixels; "
                 f"expected {size[0]}x{size[1]} like {first}; give an image size to resize all"
             )
-        images[index] = np.asarray(image).reshape(*size, channels).transpose(2, 0, 1)
+        images[index] = image
 
     # Pillow decodes outside the interpreter's lock. The error raised is the first in the order of the files.
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:

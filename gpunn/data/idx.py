@@ -25,6 +25,7 @@ DTYPES: dict[int, np.dtype] = {
     0x0D: np.dtype(">f4"),
     0x0E: np.dtype(">f8"),
 }
+MOST_DIMENSIONS = 8  # of an array that somebody means; the byte allows 255, NumPy 64
 GZIP_MAGIC = b"\x1f\x8b"
 
 
@@ -59,11 +60,11 @@ def _read(file: BinaryIO, path: Path) -> np.ndarray:
     magic = file.read(4)
     if not magic:
         raise DataError(f"{path}: empty file; expected an IDX file")
-    if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in DTYPES:
+    if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in DTYPES or magic[3] > MOST_DIMENSIONS:
         codes = ", ".join(f"{code:02x}" for code in DTYPES)
         raise DataError(
             f"{path}: not an IDX file: starts with bytes {magic.hex(' ')}; "
-            f"expected 00 00, a type code ({codes}) and the number of dimensions"
+            f"expected 00 00, a type code ({codes}) and the number of dimensions, up to {MOST_DIMENSIONS}"
         )
     dtype, dimensions = DTYPES[magic[2]], magic[3]
     header = file.read(4 * dimensions)

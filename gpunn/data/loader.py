@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+import zlib
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from queue import SimpleQueue
+from typing import Any
 
 import numpy as np
 
@@ -118,11 +120,21 @@ class DataLoader:
             images /= np.float32(255)
         return np.ascontiguousarray(images, dtype=np.float32), labels
 
-    def state_dict(self) -> dict[str, int]:
-        """Where the loader stands: the epoch, the batches of it that were handed over, and the seed."""
-        return {"epoch": self.epoch, "batch": self.batch, "seed": self.seed}
+    def state_dict(self) -> dict[str, Any]:
+        """Where the loader stands (the epoch, the batches of it that were handed over, the seed), and in what."""
+        return {"epoch": self.epoch, "batch": self.batch, "seed": self.seed, **self._kind()}
 
-    def load_state_dict(self, state: Mapping[str, int]) -> None:
+    def _kind(self) -> dict[str, Any]:
+        """What a position has a meaning with; the checksum stands for which images there are, in which order."""
+        return {
+            "images": len(self.dataset),
+            "labels_crc32": zlib.crc32(self.dataset.labels.astype("<i8").tobytes()),
+            "batch_size": self.batch_size,
+            "shuffle": bool(self.shuffle),
+            "drop_last": bool(self.drop_last),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Stand where `state_dict` was taken: the next iteration yields what remained of that epoch.
 
         Where every batch of the epoch had been handed over, but the iteration had not ended, that is nothing:
@@ -130,10 +142,19 @@ class DataLoader:
         is not lost.
 
         Raises:
-            ValueError: a key is missing, or the state has more batches than an epoch of this loader.
+            ValueError: a key is missing, or the state is of other data, of another batch size or order.
         """
-        if missing := {"epoch", "batch", "seed"} - set(state):
-            raise ValueError(f"DataLoader: the state lacks {', '.join(sorted(missing))}; expected epoch, batch, seed")
+        expected = ("epoch", "batch", "seed", *(kind := self._kind()))
+        if missing := set(expected) - set(state):
+            raise ValueError(
+                f"DataLoader: the state lacks {', '.join(sorted(missing))}; expected {', '.join(expected)}"
+            )
+        for name, own in kind.items():
+            if state[name] != own:
+                raise ValueError(
+                    f"DataLoader: the state has {name}={state[name]}, this loader {name}={own}; "
+                    "use the data and the options it was saved with"
+                )
         epoch, batch = int(state["epoch"]), int(state["batch"])
         if epoch < 0 or not 0 <= batch <= len(self):
             raise ValueError(

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from gpunn import nn
-from gpunn.nn.convolution import pair
+from gpunn.functional.window import pair
 from gpunn.tape import no_grad
 from gpunn.tensor import Tensor
 
@@ -125,9 +125,9 @@ class _Recorder:
 def _window(module: nn.Module, before: tuple[int, ...], after: tuple[int, ...]) -> Any:
     """What a layer sees of its input, as ((height, width), stride); None for a layer that sees single elements."""
     if isinstance(module, (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)):
-        kernel, dilation = pair(module.kernel_size), pair(getattr(module, "dilation", 1))
+        kernel, dilation = pair(module.kernel_size, "kernel_size"), pair(getattr(module, "dilation", 1), "dilation")
         reach = tuple(d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True))
-        return reach, pair(module.stride)
+        return reach, pair(module.stride, "stride")
     if isinstance(module, nn.AdaptiveAvgPool2d):
         stride = tuple(max(size // windows, 1) for size, windows in zip(before[2:], after[2:], strict=True))
         sizes = zip(before[2:], after[2:], stride, strict=True)

@@ -44,7 +44,10 @@ class _Listed(Module):
 
     def append(self, module: Module) -> Any:
         """Add a module at the end and return this container."""
-        self.add_module(str(len(self)), _module(self, module))
+        number = len(self)
+        while str(number) in self._modules:  # a slice keeps its modules' names: net[1:] begins with "1"
+            number += 1
+        self.add_module(str(number), _module(self, module))
         return self
 
     def extend(self, modules: Iterable[Module]) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gpunn import functional as F
+from gpunn.functional import window
 from gpunn.tensor import Tensor
 
 from .linear import uniform_by_fan_in_
@@ -12,14 +13,6 @@ from .module import Module, ShapeError
 from .parameter import Parameter, filters, parameter
 
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
-
-
-def pair(value: Any) -> tuple[int, int]:
-    """``3`` as ``(3, 3)``; a pair as it is."""
-    if isinstance(value, int):
-        return value, value
-    height, width = value
-    return height, width
 
 
 class Conv2d(Module):
@@ -49,8 +42,13 @@ class Conv2d(Module):
     ) -> None:
         super().__init__()
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
-        self.kernel_size, self.stride, self.dilation = pair(kernel_size), pair(stride), pair(dilation)
-        self.padding: str | tuple[int, int] = padding if isinstance(padding, str) else pair(padding)
+        title = self._title()
+        self.kernel_size = window.pair(kernel_size, f"{title}: kernel_size")
+        self.stride = window.pair(stride, f"{title}: stride")
+        self.dilation = window.pair(dilation, f"{title}: dilation")
+        self.padding: str | tuple[int, int] = (
+            padding if isinstance(padding, str) else window.pair(padding, f"{title}: padding", least=0)
+        )
         self.padding_mode = padding_mode
         self._check()
         shape = (out_channels, in_channels // groups, *self.kernel_size)
@@ -59,21 +57,19 @@ class Conv2d(Module):
         self.reset_parameters()
 
     def _check(self) -> None:
+        if min(self.in_channels, self.out_channels) < 1:
+            raise ValueError(
+                "Conv2d: expected in_channels and out_channels of at least 1, "
+                f"got {self.in_channels} and {self.out_channels}"
+            )
         if self.groups < 1 or self.in_channels % self.groups or self.out_channels % self.groups:
             raise ValueError(
                 f"{self._title()}: expected groups to divide both numbers of channels, got groups={self.groups}"
-            )
-        if min(*self.kernel_size, *self.stride, *self.dilation) < 1:
-            raise ValueError(
-                f"{self._title()}: expected kernel_size, stride and dilation of at least 1, "
-                f"got {self.kernel_size}, {self.stride} and {self.dilation}"
             )
         if isinstance(self.padding, str) and self.padding not in ("same", "valid"):
             raise ValueError(f'{self._title()}: expected padding as numbers, "same" or "valid", got {self.padding!r}')
         if self.padding == "same" and self.stride != (1, 1):
             raise ValueError(f'{self._title()}: padding="same" needs stride 1, got stride={self.stride}')
-        if not isinstance(self.padding, str) and min(self.padding) < 0:
-            raise ValueError(f"{self._title()}: expected padding of at least 0, got {self.padding}")
         if self.padding_mode not in PADDING_MODES:
             raise ValueError(
                 f"{self._title()}: expected padding_mode to be one of {', '.join(PADDING_MODES)}, "
@@ -94,7 +90,7 @@ class Conv2d(Module):
                 for total in (d * (k - 1) for d, k in zip(self.dilation, self.kernel_size, strict=True))
             )
             return left, right, top, bottom
-        height, width = (0, 0) if self.padding == "valid" else pair(self.padding)
+        height, width = (0, 0) if isinstance(self.padding, str) else self.padding
         return width, width, height, height
 
     def forward(self, x: Tensor) -> Tensor:

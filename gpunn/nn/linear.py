@@ -21,6 +21,13 @@ def uniform_by_fan_in_(weight: Tensor, bias: Tensor | None) -> None:
         init.uniform_(bias, -bound, bound)
 
 
+def _check_features(layer: str, in_features: int, out_features: int) -> None:
+    if min(in_features, out_features) < 1:
+        raise ValueError(
+            f"{layer}: expected in_features and out_features of at least 1, got {in_features} and {out_features}"
+        )
+
+
 class Identity(Module):
     """Returns its input; any arguments are accepted and ignored."""
 
@@ -40,6 +47,7 @@ class Linear(Module):
         self, in_features: int, out_features: int, bias: bool = True, device: str | None = None, dtype: Any = None
     ) -> None:
         super().__init__()
+        _check_features("Linear", in_features, out_features)
         self.in_features, self.out_features = in_features, out_features
         self.weight = parameter((out_features, in_features), device, dtype)
         self.register_parameter("bias", parameter((out_features,), device, dtype) if bias else None)
@@ -72,6 +80,7 @@ class Maxout(Module):
     def __init__(self, in_features: int, out_features: int, pieces: int = 2, bias: bool = True,
                  device: str | None = None, dtype: Any = None) -> None:  # fmt: skip
         super().__init__()
+        _check_features("Maxout", in_features, out_features)
         if pieces < 1:
             raise ValueError(f"Maxout: expected pieces >= 1, got {pieces}")
         self.in_features, self.out_features, self.pieces = in_features, out_features, pieces

@@ -238,8 +238,10 @@ class Module:
                 arrays[name] = array = _array_for(target, state[name])
                 if array.shape != target.shape:
                     wrong.append(f"{name} (expected {target.shape}, got {array.shape})")
-                elif array.dtype.kind in "OSU":
-                    wrong.append(f"{name} (expected numbers, got dtype {array.dtype})")
+                elif array.dtype.kind in "OSUc":
+                    wrong.append(f"{name} (expected real numbers, got dtype {array.dtype})")
+                elif target.dtype.kind in "iu" and array.dtype.kind == "f":
+                    wrong.append(f"{name} (expected whole numbers, got dtype {array.dtype})")
         problems = [f"wrong shape: {', '.join(wrong)}"] if wrong else []
         if strict:
             problems += [f"missing: {', '.join(missing)}"] if missing else []

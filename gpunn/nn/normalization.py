@@ -75,6 +75,11 @@ class _BatchNorm(Module):
             raise ShapeError(
                 f"{type(self).__name__}({self.num_features}): expected input of shape {shapes}, got {x.shape}"
             )
+        if (self.training or self.running_mean is None) and x.numel() == self.num_features:
+            raise ShapeError(
+                f"{type(self).__name__}({self.num_features}): expected more than 1 value per channel in training, got "
+                f"input of shape {x.shape}; give batches of 2 or more"
+            )
         momentum = self.momentum
         tracked = self.track_running_stats or not self.training
         if self.training and tracked and self.num_batches_tracked is not None:

@@ -184,7 +184,15 @@ def _read(path: Path, prefixes: tuple[str, ...]) -> tuple[dict[str, np.ndarray],
     try:
         with safe_open(path, framework="np") as file:
             names = [name for name in file.keys() if name.startswith(prefixes)]  # noqa: SIM118 - it is no dict
-            arrays = {name: file.get_tensor(name) for name in names}
+            arrays = {}
+            for name in names:
+                try:
+                    arrays[name] = file.get_tensor(name)
+                except TypeError as error:
+                    kind = file.get_slice(name).get_dtype()
+                    raise CheckpointError(
+                        f"{path}: {name} is of type {kind}, which NumPy has not; convert the file to float32 first"
+                    ) from error
             return arrays, file.metadata() or {}
     except (SafetensorError, OSError, TypeError, KeyError, AttributeError) as error:
         raise CheckpointError(

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from gpunn.device import resolve
 from gpunn.errors import DataError, NonFiniteError
 from gpunn.tape import no_grad
 from gpunn.tensor import Tensor
@@ -20,17 +21,19 @@ def evaluate(
 ) -> Reading | None:
     """Mean loss and accuracy over all examples, in evaluation mode and without gradients; the mode is put back.
 
-    ``batches`` yields (inputs, targets), arrays of the host. ``stop`` is asked after each; None is returned if it says so.
+    ``batches`` yields (inputs, targets), arrays of the host or Tensors. They go where the network's parameters are (to
+    the CPU, as float32, where it has none). ``stop`` is asked after each; None is returned if it says so.
     Raises ``NonFiniteError`` when a loss is NaN or infinite, ``DataError`` when there are no batches.
     """
-    home = next(iter(net.parameters()))
+    home = next(iter(net.parameters()), None)
+    backend, dtype = (resolve("cpu"), "float32") if home is None else (home.backend, home.dtype)
     running = RunningMetrics()
     was_training = net.training
     net.eval()
     try:
         with no_grad(), without_warnings():
             for inputs, targets in batches:
-                inputs, targets = on_device(home.backend, home.dtype, inputs, targets)
+                inputs, targets = on_device(backend, dtype, inputs, targets)
                 outputs = net(inputs)
                 running.add(loss(outputs, targets), outputs, targets)
                 if stop():
@@ -55,8 +58,10 @@ def without_warnings() -> Any:
 
 def on_device(backend: Any, dtype: Any, inputs: Any, targets: Any) -> tuple[Tensor, Tensor]:
     """A batch as Tensors: the inputs in the network's dtype, the targets in their own."""
-    return Tensor(backend.asarray(_array(inputs), dtype), backend), Tensor(backend.asarray(_array(targets)), backend)
+    return _tensor(backend, inputs, dtype), _tensor(backend, targets, None)
 
 
-def _array(values: Any) -> Any:
-    return values.numpy() if isinstance(values, Tensor) else values
+def _tensor(backend: Any, values: Any, dtype: Any) -> Tensor:
+    if isinstance(values, Tensor):  # if it lies on the device already, it stays there
+        return values.detach().to(backend, dtype)
+    return Tensor(backend.asarray(values, dtype), backend)

@@ -28,9 +28,7 @@ class RunDirectory:
         """The folder for a new run. A folder that holds a run already is an error: nothing is overwritten."""
         run = cls(path)
         if run.holds_a_run():
-            raise ConfigError(
-                f"{run.path} already holds a run; go on with it by --resume (resume=True) or give another --out"
-            )
+            raise run._occupied()
         with _naming(run.path):
             run.last_checkpoint.parent.mkdir(parents=True, exist_ok=True)
             # Asked now, since an error after the first epoch would come late.
@@ -42,7 +40,7 @@ class RunDirectory:
         """The folder of a run that is there. Raises ``ConfigError`` if there is none."""
         run = cls(path)
         if not run.holds_a_run():
-            raise ConfigError(f"{run.path} holds no run to resume; check the path, or start one without --resume")
+            raise ConfigError(f"{run.path} holds no run (no {run.config_path.name}, no checkpoint); check the path")
         return run
 
     @classmethod
@@ -59,6 +57,17 @@ class RunDirectory:
                 except FileExistsError:
                     number += 1
         return cls.create(path)
+
+    def check_untrained(self) -> None:
+        """Raise ``ConfigError`` if a training has left its results here: those of another would mix with them."""
+        if self.last_checkpoint.exists() or (self.metrics_path.exists() and self.metrics_path.stat().st_size):
+            raise self._occupied()
+
+    def _occupied(self) -> ConfigError:
+        return ConfigError(
+            f"{self.path} already holds a run; go on with it by --resume (resume=True) or give another --out "
+            "(run_directory)"
+        )
 
     def holds_a_run(self) -> bool:
         files = (self.config_path, self.metrics_path, self.last_checkpoint)

@@ -13,6 +13,7 @@ from typing import Any
 
 from gpunn.device import resolve
 from gpunn.errors import CheckpointError, ConfigError, DataError, NonFiniteError
+from gpunn.nn import Module
 from gpunn.optim import clip_grad_norm_, clip_grad_value_
 from gpunn.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
 from gpunn.random import default_generator
@@ -90,6 +91,9 @@ class Trainer:
         self.backend = resolve(device if device is not None else first.device)
         self.net = net if first.device == self.backend.device else net.to(self.backend.device)
         self.dtype = first.dtype
+        for module in (loss, evaluation_loss):
+            if isinstance(module, Module):
+                module.to(self.backend.device)  # it may have weights of classes
         self.loss = loss
         self.optimizer = optimizer
         self.scheduler = scheduler
@@ -284,6 +288,8 @@ class Trainer:
             return
         if not isinstance(directory, RunDirectory):
             directory = RunDirectory.open(directory) if resume else RunDirectory.create(directory)
+        elif not resume:  # made for this run, as by the command line, or left from an earlier call of fit
+            directory.check_untrained()
         self.run_directory = directory
         if resume:
             if directory.last_checkpoint.exists():

@@ -13,6 +13,7 @@ import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -238,7 +239,7 @@ def test_resume_goes_on_for_more_epochs(shell: Shell, pictures: Path) -> None:
     ("options", "message"),
     [
         (["--resume"], "--resume needs --out"),
-        (["--resume", "--out", "none"], "none holds no run to resume"),
+        (["--resume", "--out", "none"], "none holds no run (no config.toml, no checkpoint); check the path"),
         (["--resume", "--out", "RUN", "--lr", "0.5"], "--lr 0.5 contradicts the run in"),
         (["--resume", "--out", "RUN", "--epochs", "9"], "--epochs 9 contradicts the run in"),
     ],
@@ -255,7 +256,11 @@ def test_interrupted_by_ctrl_c_and_resumed(tmp_path: Path, pictures: Path) -> No
 
     options = [*tiny(pictures), "--epochs", 40, "--out"]
     with subprocess.Popen(
-        command(*options, tmp_path / "parts"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+        command(*options, tmp_path / "parts"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:
@@ -286,7 +291,9 @@ def test_interrupted_by_ctrl_c_and_resumed(tmp_path: Path, pictures: Path) -> No
         (["train", "--model", "lenet"], "unknown model 'lenet': did you mean lenet5?"),
         (["train", "--model", "autoencoder"], "model 'autoencoder' gives no classes"),
         (["train", "--data", "mnst"], "did you mean mnist?"),
-        (["train", "--device", "gpu"], "unknown device 'gpu'"),
+        (["train", "--device", "gpu"], "--device: expected auto, cpu, cuda or cuda:N, got 'gpu'"),
+        (["eval", "none", "--device", "tpu"], "--device: expected auto, cpu, cuda or cuda:N, got 'tpu'"),
+        (["predict", "none", "file", "--device", "cuda:x"], "--device: expected auto, cpu, cuda or cuda:N"),
         (["train", "--data", "folder:none"], "no such folder"),
         (["train", "--data", "mnist", "--data-dir", "none"], "train-images-idx3-ubyte"),
         (["train", "--config", "none.toml"], "cannot read the configuration none.toml"),
@@ -295,7 +302,13 @@ def test_interrupted_by_ctrl_c_and_resumed(tmp_path: Path, pictures: Path) -> No
         (["eval"], "required"),
         (["eval", "none"], "checkpoint none does not exist"),
         (["eval", "file"], "file is not a whole safetensors file"),
-        (["eval", "."], "holds no run"),
+        (["eval", "."], ". holds no run (no config.toml, no checkpoint); check the path"),
+        (["eval", "a" * 300], "a: File name too long; check the path"),
+        (["train", "--data", "folder:" + "a" * 300], "a: File name too long; check the path"),
+        (["train", "--data", "folder:~nosuchuser/x"], "~nosuchuser/x: no home folder is known for it"),
+        (["train", "--data", "folder:bad\udcff"], "--data: expected a text in UTF-8, got 'folder:bad\\udcff'"),
+        (["train", "--out", "bad\udcff"], "--out: expected a text in UTF-8"),
+        (["train", "--image-size", "10000000"], "image size: 10000 images of 1x10000000x10000000 need"),
         (["predict", "none"], "required"),
         (["predict", "none", "file"], "checkpoint none does not exist"),
         (["predict", "none", "file", "--top", "0"], "--top: expected a whole number, 1 or more, got '0'"),
@@ -317,6 +330,68 @@ def test_eval_of_data_of_another_kind(shell: Shell, run: Path, tmp_path: Path) -
     write_images(tmp_path / "color", mode="RGB")
     assert "images of 3x8x8 in 3 classes" in shell.fails("eval", run, "--data", f"folder:{tmp_path / 'color'}")
     assert "images of 1x28x28 in 10 classes" in shell.fails("eval", run, "--data", "fashion-mini")
+
+
+def test_eval_of_other_classes(shell: Shell, run: Path, pictures: Path, tmp_path: Path) -> None:
+    """As many classes of the same size, but others, or counted in another order: the figures would mean nothing."""
+    write_images(tmp_path / "other", ("cat", "dog", "mouse"))
+    message = shell.fails("eval", run, "--data", f"folder:{tmp_path / 'other'}")
+    assert "has the classes cat, dog, mouse, but" in message
+    assert f"for bright, dark, split; give data with these classes in this order (folder:{pictures}" in message
+
+
+def changed(run: Path, **description: object) -> str:
+    """A run's checkpoint with another description."""
+    checkpoint = load(run / "checkpoints" / "last.safetensors")
+    checkpoint.description.update(description)
+    gpunn.training.save("changed.safetensors", checkpoint)
+    return "changed.safetensors"
+
+
+@pytest.mark.parametrize(
+    "description",
+    [
+        {"image_size": None},
+        {"image_size": [8]},
+        {"mean": [0.5, 0.5], "std": [1.0, 1.0]},
+        {"mean": "dark"},
+        {"std": [0.0]},
+        {"classes": 3},
+        {"model": ["mlp"]},
+        {"batch_size": 0},
+        {"epochs": None},
+        {"config": 7},
+        {"config": {"image_size": "large"}},
+        {"config": {"data_dir": 5}},
+    ],
+)
+def test_eval_of_a_description_that_makes_no_sense(shell: Shell, run: Path, description: dict[str, object]) -> None:
+    message = shell.fails("eval", changed(run, **description))
+    assert "changed.safetensors is damaged: its description of the model makes no sense" in message
+
+
+def test_eval_passes_over_options_of_another_version(shell: Shell, run: Path, pictures: Path) -> None:
+    config = load(run / "checkpoints" / "last.safetensors").description["config"]
+    assert shell("eval", changed(run, config={**config, "of_later_times": [1, 2]})).code == 0
+
+
+def test_one_class_is_nothing_to_train_for(shell: Shell, tmp_path: Path) -> None:
+    write_images(tmp_path / "one", ("a",))
+    message = shell.fails(*tiny(tmp_path / "one"))
+    assert "one has one class (a), and then every answer is right; expected at least two" in message
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize("batch_size", [2, 47])
+def test_a_last_batch_of_one_image_and_batch_normalization(shell: Shell, tmp_path: Path, batch_size: int) -> None:
+    """Images so small that one pixel is left of them: of a single image there is no variance."""
+    write_images(tmp_path / "two", ("a", "b"))
+    if batch_size == 2:
+        (tmp_path / "two" / "train" / "a" / "0.png").unlink()  # of 48 images
+    options = ("--model", "small_cnn", "--image-size", 6, "--epochs", 1, "--batch-size")
+    result = shell(*tiny(tmp_path / "two", *options, batch_size))
+    assert result.code == 0, result.err
+    assert "expected more than 1 value per channel" in shell.fails(*tiny(tmp_path / "two", *options, 1))
 
 
 @pytest.mark.parametrize("length", [0, 7, 8, 100, -1])
@@ -350,9 +425,13 @@ def test_predict(shell: Shell, run: Path, pictures: Path) -> None:
     assert len(shell("predict", run, pictures / "test" / "dark" / "0.png", "--top", 1).out.splitlines()) == 2
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "F"])
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "I"])
 def test_predict_takes_any_image(shell: Shell, run: Path, mode: str) -> None:
-    image = Image.fromarray(np.arange(40 * 30, dtype=np.uint16).reshape(40, 30)) if mode == "I;16" else Image.new(mode, (30, 40))
+    image = (
+        Image.fromarray(np.arange(40 * 30, dtype=np.uint16).reshape(40, 30))
+        if mode == "I;16"
+        else Image.new(mode, (30, 40))
+    )
     image.save("picture.tiff")
     assert shell("predict", run, "picture.tiff").code == 0
 
@@ -362,8 +441,44 @@ def test_predict_of_what_is_no_image(shell: Shell, run: Path, pictures: Path) ->
     assert "text.png" in shell.fails("predict", run, pictures / "test" / "dark" / "0.png", "text.png")
     assert "none.png does not exist" in shell.fails("predict", run, "none.png")
     Path("cut.png").write_bytes((pictures / "test" / "dark" / "0.png").read_bytes()[:60])
-    assert "cut.png is not an image that can be read" in shell.fails("predict", run, "cut.png")
-    assert "is not an image that can be read" in shell.fails("predict", run, ".")
+    assert "cut.png: not a readable image" in shell.fails("predict", run, "cut.png")
+    assert ".: not a readable image" in shell.fails("predict", run, ".")
+    Image.new("F", (8, 8), 0.5).save("float.tiff")
+    assert "float.tiff: expected 8 or 16 bits a channel" in shell.fails("predict", run, "float.tiff")
+
+
+def test_predict_is_quiet_about_palettes_and_large_images(
+    shell: Shell, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = Image.new("P", (30, 40), 1)
+    image.putpalette([0, 0, 0, 10, 20, 30])
+    image.save("palette.png", transparency=bytes([0, 128]))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 30 * 40 - 1)
+    result = shell("predict", run, "palette.png")  # a warning would be an error here
+    assert (result.code, result.err) == (0, "")
+
+
+def test_output_that_cannot_be_written(run: Path, pictures: Path, tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(Path(gpunn.__file__).parents[1])}
+    picture = shutil.copy(pictures / "test" / "dark" / "0.png", tmp_path / "picture.png")
+
+    def predict(image: object, output: Any) -> tuple[int, str]:
+        command = [sys.executable, "-m", "gpunn", "predict", str(run), os.fspath(image), "--device", "cpu"]
+        done = subprocess.run(command, stdout=output, stderr=subprocess.PIPE, text=True, env=environment, check=False)
+        return done.returncode, done.stderr
+
+    if Path("/dev/full").exists():
+        with open("/dev/full", "w") as full:
+            code, message = predict(picture, full)
+        assert code == 2
+        assert message.startswith("gpunn: error: standard output: No space left on device; ")
+        assert message.count("\n") == 1
+    strange = os.fsencode(tmp_path) + b"/bad\xff.png"
+    shutil.copy(picture, strange)
+    environment["PYTHONIOENCODING"] = "utf-8"
+    code, message = predict(os.fsdecode(strange), subprocess.DEVNULL)
+    assert code == 2
+    assert message == "gpunn: error: '\\udcff' in a name or a text cannot be utf-8; rename the file or the folder\n"
 
 
 def test_doctor(shell: Shell) -> None:

@@ -91,14 +91,15 @@ def test_wrong_flags(argv: list[str], message: str) -> None:
     [
         ("epoch = 3", r"file\.toml: unknown key 'epoch': did you mean epochs\?"),
         ("[train]\nepochs = 3", r"unknown key 'train'"),
-        ("config = 'a'", "unknown key 'config'"),
+        ("config = 'a'", "unknown key 'config'; gpunn train --help"),
+        ("confg = 'a'", "unknown key 'confg'; gpunn train --help"),
         ("epochs = '3'", r"file\.toml: epochs: expected a whole number, 1 or more, got '3'"),
         ("epochs = 3.0", "epochs: expected a whole number"),
         ("epochs = true", "epochs: expected a whole number"),
         ("lr = true", "lr: expected a number above 0, got True"),
         ("lr = 'high'", "lr: expected a number above 0, got 'high'"),
         ("download = 1", "download: expected true or false, got 1"),
-        ("model = 3", "model: expected a text, got 3"),
+        ("model = 3", "model: expected a text in UTF-8, got 3"),
         ("optimizer = 'sdg'", r"optimizer: expected one of .*did you mean sgd\?"),
         ("augment = ['flip', 3]", "augment: expected"),
         ("augment = ['flip', 'crap']", "augment: expected"),
@@ -132,9 +133,15 @@ def test_toml_may_spell_keys_as_flags_and_lists(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"optimizer": "adam", "momentum": 0.9}, "--momentum has a meaning only with --optimizer sgd or rmsprop, not with adam"),
+        (
+            {"optimizer": "adam", "momentum": 0.9},
+            "--momentum has a meaning only with --optimizer sgd or rmsprop, not with adam",
+        ),
         ({"optimizer": "adam", "nesterov": True}, "--nesterov has a meaning only with --optimizer sgd"),
-        ({"schedule_factor": 0.5}, "--schedule-factor has a meaning only with --schedule step or exponential or plateau"),
+        (
+            {"schedule_factor": 0.5},
+            "--schedule-factor has a meaning only with --schedule step or exponential or plateau",
+        ),
         ({"schedule": "cosine", "warmup": 0.5}, "--warmup has a meaning only with --schedule onecycle"),
         ({"momentum": 0.0, "nesterov": True}, "--nesterov needs a momentum"),
         ({"early_stopping": 3}, "--early-stopping goes by a validation loss.*--validation 0.1"),

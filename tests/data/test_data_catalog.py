@@ -98,9 +98,7 @@ def test_labels_of_another_set(tmp_path):
     ],
 )
 def test_unknown_name(given, nearest):
-    with pytest.raises(
-        ConfigError, match="expected one of fashion-mini, mnist, fashion-mnist, cifar10"
-    ) as caught:
+    with pytest.raises(ConfigError, match="expected one of fashion-mini, mnist, fashion-mnist, cifar10") as caught:
         load(given)
     message = str(caught.value)
     assert "\n" not in message
@@ -111,6 +109,16 @@ def test_wrong_image_size_comes_before_the_work(tmp_path):
     for name in ("mnist", "fashion-mini", f"folder:{tmp_path}"):
         with pytest.raises(ValueError, match=r"image size|no folders"):
             load(name, tmp_path, image_size=0)
+
+
+def test_data_dir_of_no_user():
+    with pytest.raises(DataError, match="~nosuchuser: no home folder is known for it"):
+        load("mnist", "~nosuchuser")
+
+
+def test_image_size_that_memory_cannot_hold():
+    with pytest.raises(DataError, match=r"image size: 10000 images of .* GiB, more than there is; give a smaller size"):
+        load("fashion-mini", image_size=10**7)
 
 
 def test_import_is_light():

@@ -38,9 +38,7 @@ def test_test_set(directory):
     assert dataset.classes == list(cifar.CLASSES)
 
 
-@pytest.mark.parametrize(
-    ("size", "found"), [(0, "0 bytes"), (3072, "3072 bytes"), (2 * 3073 + 1, "6147 bytes")]
-)
+@pytest.mark.parametrize(("size", "found"), [(0, "0 bytes"), (3072, "3072 bytes"), (2 * 3073 + 1, "6147 bytes")])
 def test_size_that_is_no_multiple_of_a_record(directory, size, found):
     path = directory / "data_batch_2.bin"
     path.write_bytes(bytes(size))

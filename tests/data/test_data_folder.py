@@ -1,7 +1,9 @@
+import os
+
 import numpy as np
 import pytest
 
-from gpunn.data import folder, load
+from gpunn.data import folder, load, read_image
 from gpunn.errors import DataError
 
 Image = pytest.importorskip("PIL.Image")
@@ -115,6 +117,46 @@ def test_sixteen_bits_keep_their_upper_eight(tmp_path):
     assert (dataset.images == 0x80).all()
 
 
+@pytest.mark.parametrize(
+    ("mode", "value"), [("F", 0.5), ("I", 70_000), ("I", -1)], ids=["float", "above 16 bits", "negative"]
+)
+def test_more_than_sixteen_bits_are_refused(tmp_path, mode, value):
+    """They would become black, or wrap around."""
+    for part in ("train", "test"):
+        save(tmp_path / part / "a" / "x.tiff", value, mode=mode)
+    with pytest.raises(DataError, match=rf"x.tiff: expected 8 or 16 bits a channel, got 32 \(mode {mode}\); convert"):
+        folder.read(tmp_path)
+
+
+def test_sixteen_bits_in_a_wider_mode(tmp_path):
+    pixels = read_image(save(tmp_path / "x.tiff", 0x8001, mode="I"))
+    assert pixels.shape == (1, 4, 6)
+    assert (pixels == 0x80).all()
+
+
+def test_pillows_warnings_are_not_the_users(tmp_path, monkeypatch):
+    """A palette with transparency, and an image larger than Pillow thinks safe. Warnings are errors here."""
+    for part in ("train", "test"):
+        image = Image.new("P", (6, 4), 1)
+        image.putpalette([0, 0, 0, 10, 20, 30])
+        (tmp_path / part / "a").mkdir(parents=True)
+        image.save(tmp_path / part / "a" / "x.png", transparency=bytes([0, 128]))
+    assert read_image(tmp_path / "train" / "a" / "x.png")[:, 0, 0].tolist() == [10, 20, 30]
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)
+    assert folder.read(tmp_path).images[0, :, 0, 0].tolist() == [10, 20, 30]
+
+
+def test_class_whose_name_is_not_utf8(tmp_path):
+    os.mkdir(os.fsencode(tmp_path) + b"/bad\xff")
+    with pytest.raises(DataError, match=r"class 'bad\\udcff' has a name that is not UTF-8; rename it"):
+        folder.read(tmp_path)
+
+
+def test_images_that_memory_cannot_hold(unsplit):
+    with pytest.raises(DataError, match=r"image size: 16 images of 3x\d+x\d+ need .* GiB, .*; give a smaller size"):
+        folder.read(unsplit, image_size=2**40)
+
+
 def test_orientation_tag_is_followed(tmp_path):
     tag = Image.Exif()
     tag[0x0112] = 6  # a quarter turn
@@ -150,6 +192,8 @@ def test_empty_and_missing_folders(tmp_path, unsplit):
         folder.read(unsplit)
     with pytest.raises(DataError, match="nowhere: no such folder"):
         load(f"folder:{tmp_path / 'nowhere'}")
+    with pytest.raises(DataError, match=r"^~nosuchuser/x: no home folder is known for it; write the path without ~$"):
+        load("folder:~nosuchuser/x")
     with pytest.raises(DataError, match="no folders in it"):
         folder.read(unsplit / "dog")
 

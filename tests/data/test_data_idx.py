@@ -51,6 +51,7 @@ PACKED = gzip.compress(GOOD)
         (b"\x89PNG\r\n\x1a\n", "not an IDX file: starts with bytes 89 50 4e 47; expected 00 00"),
         (b"\0\0\x08", "not an IDX file: starts with bytes 00 00 08"),
         (b"\0\0\x07\x01\0\0\0\0", "not an IDX file: starts with bytes 00 00 07 01"),
+        (b"\0\0\x08\x41" + b"\0\0\0\x01" * 65 + b"x", "not an IDX file.*number of dimensions, up to 8"),
         (GOOD[:10], "cut short: 10 bytes; expected a header of 16 bytes for 3 dimensions"),
         (GOOD[:-1], r"cut short: 11 bytes after the header; expected 12 for shape \(3, 2, 2\)"),
         (GOOD + b"\0\0", "too long: 14 bytes after the header; expected 12"),
@@ -78,9 +79,7 @@ def test_missing_file_and_folder(tmp_path):
 
 
 def test_read_images(tmp_path):
-    images, labels = idx.read_images(
-        write(tmp_path / "i", GOOD), write(tmp_path / "l", encode([2, 0, 1]), True)
-    )
+    images, labels = idx.read_images(write(tmp_path / "i", GOOD), write(tmp_path / "l", encode([2, 0, 1]), True))
     assert images.shape == (3, 1, 2, 2) and images.dtype == np.uint8
     np.testing.assert_array_equal(images.reshape(-1), np.arange(12))
     assert labels.dtype == np.int64

@@ -26,6 +26,11 @@ def loader(prefetch=2, **options):
     return DataLoader(dataset(), prefetch=prefetch, **options)
 
 
+def position(source):
+    """What of a loader's state changes as it goes on."""
+    return {name: source.state_dict()[name] for name in ("epoch", "batch", "seed")}
+
+
 def epochs(source, count):
     return [list(source) for _ in range(count)]
 
@@ -160,10 +165,10 @@ def test_resume_at_every_position(prefetch):
 
 def test_state_while_iterating():
     source = loader()
-    assert source.state_dict() == {"epoch": 0, "batch": 0, "seed": 5}
+    assert position(source) == {"epoch": 0, "batch": 0, "seed": 5}
     for number, _ in enumerate(source):
-        assert source.state_dict() == {"epoch": 0, "batch": number + 1, "seed": 5}
-    assert source.state_dict() == {"epoch": 1, "batch": 0, "seed": 5}
+        assert position(source) == {"epoch": 0, "batch": number + 1, "seed": 5}
+    assert position(source) == {"epoch": 1, "batch": 0, "seed": 5}
 
 
 def test_prefetched_batches_do_not_count_as_delivered():
@@ -181,11 +186,11 @@ def test_state_after_the_last_batch_leaves_an_empty_remainder():
     for _ in range(3):
         next(iterator)
     state = source.state_dict()
-    assert state == {"epoch": 0, "batch": 3, "seed": 5}
+    assert position(source) == {"epoch": 0, "batch": 3, "seed": 5}
     iterator.close()
     source.load_state_dict(state)
     assert list(source) == []
-    assert source.state_dict() == {"epoch": 1, "batch": 0, "seed": 5}
+    assert position(source) == {"epoch": 1, "batch": 0, "seed": 5}
     assert_same(list(source), epochs(loader(), 2)[1])
 
 
@@ -205,14 +210,14 @@ def test_exception_in_the_loop_keeps_the_position():
         for number, _ in enumerate(source):
             if number == 1:
                 raise KeyboardInterrupt
-    assert source.state_dict() == {"epoch": 0, "batch": 2, "seed": 5}
+    assert position(source) == {"epoch": 0, "batch": 2, "seed": 5}
 
 
 def test_two_iterations_at_once_see_the_same_epoch():
     source = loader()
     for (a, _), (b, _) in zip(source, source, strict=True):
         np.testing.assert_array_equal(a, b)
-    assert source.state_dict() == {"epoch": 1, "batch": 0, "seed": 5}
+    assert position(source) == {"epoch": 1, "batch": 0, "seed": 5}
 
 
 def test_abandoned_iterations_leave_no_thread():
@@ -291,17 +296,36 @@ def test_empty_dataset():
 
 
 @pytest.mark.parametrize(
-    ("state", "message"),
+    ("changes", "message"),
     [
-        ({"epoch": 0, "batch": 0}, "the state lacks seed"),
-        ({}, "lacks batch, epoch, seed"),
-        ({"epoch": 0, "batch": 4, "seed": 0}, "epoch 0, batch 4; an epoch has 3 batches here"),
-        ({"epoch": 0, "batch": -1, "seed": 0}, "batch -1"),
-        ({"epoch": -1, "batch": 0, "seed": 0}, "epoch -1"),
+        ({"seed": None}, "the state lacks seed; expected epoch, batch, seed, images"),
+        ({"epoch": None, "batch": None, "images": None}, "lacks batch, epoch, images"),
+        ({"batch": 4}, "epoch 0, batch 4; an epoch has 3 batches here"),
+        ({"batch": -1}, "batch -1"),
+        ({"epoch": -1}, "epoch -1"),
     ],
 )
-def test_wrong_state(state, message):
+def test_wrong_state(changes, message):
     source = loader()
+    state = {name: value for name, value in (source.state_dict() | changes).items() if value is not None}
     with pytest.raises(ValueError, match=message):
         source.load_state_dict(state)
-    assert source.state_dict() == {"epoch": 0, "batch": 0, "seed": 5}
+    assert position(source) == {"epoch": 0, "batch": 0, "seed": 5}
+
+
+def test_state_of_another_loader():
+    """Positions mean nothing in other data, nor in batches of another size."""
+    source = loader()
+    more = Dataset(np.concatenate([dataset().images] * 2), np.concatenate([dataset().labels] * 2), dataset().classes)
+    other_labels = Dataset(dataset().images, dataset().labels[::-1], dataset().classes)
+    for other, name in (
+        (loader(batch_size=8), "batch_size=8, this loader batch_size=4"),
+        (loader(shuffle=False), "shuffle=False, this loader shuffle=True"),
+        (loader(drop_last=True), "drop_last=True"),
+        (DataLoader(more, 4, shuffle=True), "images=22, this loader images=11"),
+        (DataLoader(other_labels, 4, shuffle=True), "labels_crc32="),
+    ):
+        with pytest.raises(ValueError, match=name) as caught:
+            source.load_state_dict(other.state_dict())
+        assert str(caught.value).endswith("; use the data and the options it was saved with")
+    assert position(source) == {"epoch": 0, "batch": 0, "seed": 5}

@@ -92,9 +92,7 @@ def test_reflection_is_that_of_numpy(padding):
 
 @pytest.mark.parametrize("size", [(3, 5), (8, 8), (12, 10)])
 def test_crop_to_another_size(size):
-    assert_each_image(
-        RandomCrop(size, 2), lambda x, i: slow_crop(x, i, size, 2, "reflect"), batch_of((9, 3, 8, 8))
-    )
+    assert_each_image(RandomCrop(size, 2), lambda x, i: slow_crop(x, i, size, 2, "reflect"), batch_of((9, 3, 8, 8)))
     assert RandomCrop(5)(batch_of((2, 1, 8, 8)), 0, 0, 0).shape == (2, 1, 5, 5)
 
 

@@ -15,7 +15,9 @@ def by_name(result):
 
 def test_lenet5_by_hand():
     result = models.summary(models.lenet5(), (1, 28, 28))
-    assert [(row.name, row.output_shape, row.parameters, row.multiply_adds, row.receptive_field) for row in result.rows] == [
+    assert [
+        (row.name, row.output_shape, row.parameters, row.multiply_adds, row.receptive_field) for row in result.rows
+    ] == [
         ("features.0", (6, 28, 28), 156, 6 * 28 * 28 * 25, (5, 5)),
         ("features.1", (6, 28, 28), 0, 0, (5, 5)),
         ("features.2", (6, 14, 14), 0, 0, (6, 6)),

@@ -100,7 +100,10 @@ def test_a_state_with_torchvisions_names_loads_strictly_and_a_wrong_one_names_th
         (lambda: models.zfnet(), 62_357_608),
         (lambda: models.mlp(), 784 * 512 + 512 + 512 * 256 + 256 + 256 * 10 + 10),
         (lambda: models.mlp(hidden=()), 7850),
-        (lambda: models.small_cnn(), 9 * 16 + 9 * 16 * 32 + 9 * 32 * 32 + 9 * 32 * 64 + 9 * 64 * 64 + 2 * (16 + 64 + 128) + 650),
+        (
+            lambda: models.small_cnn(),
+            9 * 16 + 9 * 16 * 32 + 9 * 32 * 32 + 9 * 32 * 64 + 9 * 64 * 64 + 2 * (16 + 64 + 128) + 650,
+        ),
         (lambda: models.vgg11_bn(10, image_size=32), 9_231_114),
         (lambda: models.vgg16_bn(10, image_size=32), 14_728_266),
         (lambda: models.autoencoder(), 2 * (784 * 256 + 256 * 64 + 64 * 16) + 256 + 64 + 16 + 64 + 256 + 784),
@@ -276,4 +279,6 @@ def test_alexnets_step_equals_pytorchs():
     torch.nn.CrossEntropyLoss()(theirs(torch.tensor(data)), torch.tensor(labels)).backward()
     for (name, parameter), value in zip(ours.named_parameters(), theirs.parameters(), strict=True):
         expected = value.grad.numpy()
-        np.testing.assert_allclose(parameter.grad.numpy(), expected, rtol=1e-3, atol=2e-5 * np.abs(expected).max(), err_msg=name)
+        np.testing.assert_allclose(
+            parameter.grad.numpy(), expected, rtol=1e-3, atol=2e-5 * np.abs(expected).max(), err_msg=name
+        )

@@ -47,11 +47,15 @@ def test_mean_deviation_and_shape_of_each_distribution(number):
         expected = (standard + math.sqrt(3)) / math.sqrt(12)
     else:
         assert 3.8 < np.abs(standard).max() < 6.5
-        expected = np.array([0.5 * math.erfc(-x / math.sqrt(2)) for x in standard[:: 50]])
+        expected = np.array([0.5 * math.erfc(-x / math.sqrt(2)) for x in standard[::50]])
         standard = standard[::50]
     # Kolmogorov and Smirnov's distance from the distribution function, below its 1e-6 quantile.
     distance = np.abs(expected - (np.arange(len(expected)) + 0.5) / len(expected)).max()
-    assert distance < 2.7 / math.sqrt(len(expected)) if kind == "uniform" else distance < 2.7 / math.sqrt(values.size) + 1e-3
+    assert (
+        distance < 2.7 / math.sqrt(len(expected))
+        if kind == "uniform"
+        else distance < 2.7 / math.sqrt(values.size) + 1e-3
+    )
 
 
 @pytest.mark.parametrize("fill", [init.uniform_, init.normal_, init.kaiming_normal_, init.orthogonal_])
@@ -156,8 +160,14 @@ def test_against_pytorch():
     [
         (lambda: init.kaiming_normal_(gpunn.ones(3)), "fans: expected a weight of 2 or more dimensions"),
         (lambda: init.orthogonal_(gpunn.ones(3)), "fans: expected a weight of 2 or more dimensions"),
-        (lambda: init.xavier_normal_(gpunn.ones(3, 3), mode="fan"), "mode: expected one of fan_avg, fan_in, fan_out, got 'fan'"),
-        (lambda: init.kaiming_normal_(gpunn.ones(3, 3), mode="fan_avg"), "mode: expected one of fan_in, fan_out, got 'fan_avg'"),
+        (
+            lambda: init.xavier_normal_(gpunn.ones(3, 3), mode="fan"),
+            "mode: expected one of fan_avg, fan_in, fan_out, got 'fan'",
+        ),
+        (
+            lambda: init.kaiming_normal_(gpunn.ones(3, 3), mode="fan_avg"),
+            "mode: expected one of fan_in, fan_out, got 'fan_avg'",
+        ),
         (lambda: init.kaiming_normal_(gpunn.ones(3, 3), nonlinearity="gelu"), "calculate_gain: expected one of"),
         (lambda: init.dirac_(gpunn.ones(3, 3)), "dirac_: expected a convolution's weight"),
         (lambda: init.dirac_(gpunn.ones(3, 3, 3), groups=2), "dirac_: expected groups to divide 3 output channels"),

@@ -57,7 +57,9 @@ def compare(ours, theirs, shape, dtype="float64", steps=1, seed=0, values=None):
         else:
             assert dict(ours.named_buffers())[name].item() == buffer.item()
     # PyTorch's batch normalization shows its bias from version 2.13 on.
-    assert re.sub("bias=[A-Za-z]*, track", "track", repr(ours)) == re.sub("bias=[A-Za-z]*, track", "track", repr(theirs))
+    assert re.sub("bias=[A-Za-z]*, track", "track", repr(ours)) == re.sub(
+        "bias=[A-Za-z]*, track", "track", repr(theirs)
+    )
     return ours, theirs
 
 
@@ -268,7 +270,9 @@ def test_inplace_is_accepted_and_leaves_the_input_alone(name):
 
 def test_softmax_without_dim_takes_the_classes_of_a_matrix():
     x = np.random.default_rng(0).normal(size=(3, 4))
-    np.testing.assert_allclose(nn.Softmax()(gpunn.tensor(x)).numpy(), torch.softmax(torch.tensor(x), 1).numpy(), rtol=1e-12)
+    np.testing.assert_allclose(
+        nn.Softmax()(gpunn.tensor(x)).numpy(), torch.softmax(torch.tensor(x), 1).numpy(), rtol=1e-12
+    )
 
 
 @pytest.mark.parametrize("p", [0.0, 0.3])
@@ -343,7 +347,9 @@ def test_elementwise_loss(name, shape, reduction, dtype):
         target = rng.uniform(0.0, 1.0, size=shape)
     if name == "SoftMarginLoss":
         target = np.sign(target)
-    compare_loss(getattr(nn, name)(reduction=reduction), getattr(torch.nn, name)(reduction=reduction), data, target, dtype)
+    compare_loss(
+        getattr(nn, name)(reduction=reduction), getattr(torch.nn, name)(reduction=reduction), data, target, dtype
+    )
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])

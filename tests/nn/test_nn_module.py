@@ -188,7 +188,9 @@ def test_loading_copies_every_value(as_numpy):
 
 def test_loading_keeps_the_dtype_of_the_module():
     net = Network().double()
-    state = {name: value.astype("float32") if value.dtype.kind == "f" else value for name, value in values(Network()).items()}
+    state = {
+        name: value.astype("float32") if value.dtype.kind == "f" else value for name, value in values(Network()).items()
+    }
     net.load_state_dict(state)
     assert net.tail.scale.dtype == np.float64
     assert net.tail.norm.num_batches_tracked.dtype == np.int64
@@ -219,8 +221,16 @@ def test_a_shape_that_would_broadcast_is_still_wrong():
         layer.load_state_dict({"weight": np.zeros((1, 3)), "bias": np.zeros(3)})
     with pytest.raises(nn.StateDictError, match=r"bias \(expected \(3,\), got \(\)\)"):
         layer.load_state_dict({"weight": np.zeros((3, 3)), "bias": 1.0})
-    with pytest.raises(nn.StateDictError, match="expected numbers, got dtype"):
+    with pytest.raises(nn.StateDictError, match="expected real numbers, got dtype"):
         layer.load_state_dict({"weight": np.zeros((3, 3)), "bias": np.array(["a", "b", "c"])})
+
+
+def test_values_that_would_lose_a_part_are_refused():
+    norm = nn.BatchNorm1d(2)
+    with pytest.raises(nn.StateDictError, match=r"num_batches_tracked \(expected whole numbers, got dtype float64\)"):
+        norm.load_state_dict({**norm.state_dict(), "num_batches_tracked": np.array(3.7)})
+    with pytest.raises(nn.StateDictError, match=r"weight \(expected real numbers, got dtype complex128\)"):
+        norm.load_state_dict({**norm.state_dict(), "weight": np.ones(2) * 1j})
 
 
 def test_loading_without_strict_leaves_the_rest_alone_but_never_a_wrong_shape():
@@ -417,6 +427,15 @@ def test_sequential_is_a_sequence():
         net[5]
     with pytest.raises(TypeError, match="Sequential: expected modules, got function"):
         nn.Sequential(lambda x: x)
+
+
+def test_append_to_a_slice_replaces_nothing():
+    net = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2), nn.Tanh())
+    rest = net[1:]
+    added = nn.Sigmoid()
+    rest.append(added)
+    assert [*rest] == [net[1], net[2], net[3], added]
+    assert list(rest._modules) == ["1", "2", "3", "4"]
 
 
 def test_sequential_with_names():

@@ -143,9 +143,7 @@ def test_the_primitives(device):
     assert float(total) == 55 + 4
     assert float(be.total_norm(arrays, 1)) == 17
     assert float(be.total_norm(arrays, math.inf)) == 5
-    assert (
-        be.sum_of_squares([]).shape == be.total_norm([], 3).shape == be.total_norm([], math.inf).shape == ()
-    )
+    assert be.sum_of_squares([]).shape == be.total_norm([], 3).shape == be.total_norm([], math.inf).shape == ()
     be.scale_(arrays, be.asarray(0.5))
     assert float(be.sum_of_squares(arrays)) == 59 / 4
     be.clamp_(arrays, 0.5, 1.5)

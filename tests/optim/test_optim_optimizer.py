@@ -42,9 +42,7 @@ def train(optimizer, params, steps):
 def through_json(state):
     """Where JSON can go: everything but the arrays."""
     arrays = {(i, n): v for i, s in state["state"].items() for n, v in s.items() if isinstance(v, np.ndarray)}
-    numbers = {
-        i: {n: v for n, v in s.items() if not isinstance(v, np.ndarray)} for i, s in state["state"].items()
-    }
+    numbers = {i: {n: v for n, v in s.items() if not isinstance(v, np.ndarray)} for i, s in state["state"].items()}
     loaded = json.loads(json.dumps({"state": numbers, "param_groups": state["param_groups"]}))
     for (index, name), array in arrays.items():
         loaded["state"][str(index)][name] = array
@@ -85,9 +83,7 @@ def test_state_is_a_copy_both_ways(name, options):
 
 def test_state_dict_holds_plain_values():
     params = parameters()
-    optimizer = optim.Adam(
-        [{"params": params[:1], "lr": np.float32(0.5)}, {"params": params[1:]}], betas=(0.5, 0.75)
-    )
+    optimizer = optim.Adam([{"params": params[:1], "lr": np.float32(0.5)}, {"params": params[1:]}], betas=(0.5, 0.75))
     train(optimizer, params, range(1, 2))  # parameter 1 has no gradient
     state = optimizer.state_dict()
     options = {"betas": (0.5, 0.75), "eps": 1e-8, "weight_decay": 0.0, "amsgrad": False, "maximize": False}

@@ -48,10 +48,7 @@ def gradients(dtype: str) -> list[list[np.ndarray]]:
     """Gradients of each step, of very different magnitudes."""
     numbers = np.random.default_rng(2)
     return [
-        [
-            np.asarray(numbers.standard_normal(shape) * 10.0 ** numbers.integers(-3, 3), dtype)
-            for shape in SHAPES
-        ]
+        [np.asarray(numbers.standard_normal(shape) * 10.0 ** numbers.integers(-3, 3), dtype) for shape in SHAPES]
         for _ in range(STEPS)
     ]
 

@@ -109,7 +109,15 @@ def test_cut_short_at_any_length(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"\0" * 100, b"\xff" * 100, b"GIF89a" + b"x" * 500, pickle.dumps({"a": [1, 2]}), b"{}", b"\x02" + b"\0" * 7 + b"{}"],
+    [
+        b"",
+        b"\0" * 100,
+        b"\xff" * 100,
+        b"GIF89a" + b"x" * 500,
+        pickle.dumps({"a": [1, 2]}),
+        b"{}",
+        b"\x02" + b"\0" * 7 + b"{}",
+    ],
 )
 def test_foreign_files(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "foreign.safetensors"
@@ -181,7 +189,21 @@ def test_weights_of_a_checkpoint(tmp_path: Path) -> None:
     assert_same_arrays(load_weights(tmp_path / "a.safetensors"), sample().model)
 
 
+def test_types_that_numpy_has_not(tmp_path: Path) -> None:
+    """bfloat16, as many files of others hold it."""
+    header = json.dumps({"a.weight": {"dtype": "BF16", "shape": [2], "data_offsets": [0, 4]}}).encode()
+    path = tmp_path / "brain.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    with pytest.raises(CheckpointError, match=r"a\.weight is of type BF16, which NumPy has not; convert") as caught:
+        load_weights(path)
+    assert_one_line_naming(path, caught)
+
+
 def test_weights_of_another_model(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"w\.safetensors does not fit this model.*1\.weight") as caught:
-        load_into(nn.Sequential(nn.Linear(2, 2)), nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)).state_dict(), "w.safetensors")
+        load_into(
+            nn.Sequential(nn.Linear(2, 2)),
+            nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)).state_dict(),
+            "w.safetensors",
+        )
     assert "\n" not in str(caught.value)

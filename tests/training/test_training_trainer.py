@@ -12,9 +12,9 @@ import pytest
 
 import gpunn
 from gpunn import data, nn, optim
-from gpunn.errors import ConfigError, DataError, NonFiniteError
+from gpunn.errors import CheckpointError, ConfigError, DataError, NonFiniteError
 from gpunn.optim import lr_scheduler
-from gpunn.training import Callback, RunDirectory, Trainer, load
+from gpunn.training import Callback, RunDirectory, Trainer, evaluate, load
 
 
 def images(count: int = 48, seed: int = 0) -> data.Dataset:
@@ -83,6 +83,41 @@ def test_evaluate_is_the_mean_over_examples_and_keeps_the_mode() -> None:
     assert not net.training
 
 
+def test_evaluate_a_network_without_parameters() -> None:
+    rule = nn.Sequential(nn.AdaptiveAvgPool2d((2, 1)), nn.Flatten())  # the brighter half
+    reading = evaluate(rule, nn.CrossEntropyLoss(), data.DataLoader(images(20), 8))
+    assert reading is not None
+    assert reading.accuracy == 1.0
+
+
+def test_tensors_stay_where_they_are(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch that is on the device already is not taken to the host and back."""
+    net = network().to(device)
+    dataset = images(8)
+    batch = (
+        gpunn.tensor(dataset.images.astype(np.float32), device=device),
+        gpunn.tensor(dataset.labels, device=device),
+    )
+
+    def refuse(self: gpunn.Tensor) -> None:
+        raise AssertionError("taken to the host")
+
+    monkeypatch.setattr(gpunn.Tensor, "numpy", refuse)
+    history = trainer(net).fit([batch], [batch], epochs=1)
+    assert history[0]["validation_accuracy"] is not None
+
+
+def test_a_losss_weights_go_where_the_network_is(device: str) -> None:
+    net = network().to(device)
+    loss, evaluation_loss = (nn.CrossEntropyLoss(weight=np.array([1.0, 2.0], np.float32)) for _ in range(2))
+    optimizer = optim.SGD(net.parameters(), lr=0.05)
+    subject = Trainer(net, loss, optimizer, evaluation_loss=evaluation_loss, progress="none")
+    subject.fit(loader(), loader(), epochs=1)
+    for module in (loss, evaluation_loss):
+        assert module.weight is not None
+        assert module.weight.backend is subject.backend
+
+
 def test_evaluation_does_not_train() -> None:
     net = network()
     before = {name: value.numpy().copy() for name, value in net.state_dict().items()}
@@ -108,6 +143,24 @@ def test_a_run_is_not_overwritten(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"already holds a run.*resume.*--out"):
         trainer(run_directory=tmp_path).fit(loader(), epochs=1)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_second_fit_does_not_write_into_the_first_ones_run(tmp_path: Path) -> None:
+    subject = trainer(run_directory=tmp_path / "run")
+    subject.fit(loader(), epochs=1)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(ConfigError, match=r"run already holds a run; go on with it by --resume \(resume=True\)"):
+        subject.fit(loader(), epochs=1)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    assert len(subject.fit(loader(), epochs=2, resume=True)) == 2
+
+
+def test_resume_with_other_data_or_batches_is_refused(tmp_path: Path) -> None:
+    trainer(run_directory=tmp_path).fit(loader(), epochs=1)
+    for other, what in ((data.DataLoader(images(), 8, shuffle=True), "batch_size=16"),
+                        (data.DataLoader(images(60), 16, shuffle=True), "images=48")):  # fmt: skip
+        with pytest.raises(CheckpointError, match=f"does not fit this trainer.*the state has {what}"):
+            trainer(run_directory=tmp_path).fit(other, epochs=2, resume=True)
 
 
 def test_unwritable_run_directory(tmp_path: Path) -> None:
@@ -174,7 +227,8 @@ def test_early_stopping(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"early_stopping": 1}, {"scheduler": lr_scheduler.ReduceLROnPlateau(optim.SGD([nn.Linear(1, 1).weight]))}]
+    "options",
+    [{"early_stopping": 1}, {"scheduler": lr_scheduler.ReduceLROnPlateau(optim.SGD([nn.Linear(1, 1).weight]))}],
 )
 def test_what_needs_validation_says_so(options: dict) -> None:
     with pytest.raises(ConfigError, match="validation loader"):

@@ -240,7 +240,7 @@ class Module:
                     wrong.append(f"{name} (expected {target.shape}, got {array.shape})")
                 elif array.dtype.kind in "OSUc":
                     wrong.append(f"{name} (expected real numbers, got dtype {array.dtype})")
-                elif target.dtype.kind in "iu" and array.dtype.kind == "f":
+                elif target.dtype.kind in "iu" and bool((array != array.astype(target.dtype)).any()):
                     wrong.append(f"{name} (expected whole numbers, got dtype {array.dtype})")
         problems = [f"wrong shape: {', '.join(wrong)}"] if wrong else []
         if strict:

@@ -229,6 +229,8 @@ def test_values_that_would_lose_a_part_are_refused():
     norm = nn.BatchNorm1d(2)
     with pytest.raises(nn.StateDictError, match=r"num_batches_tracked \(expected whole numbers, got dtype float64\)"):
         norm.load_state_dict({**norm.state_dict(), "num_batches_tracked": np.array(3.7)})
+    norm.load_state_dict({**norm.state_dict(), "num_batches_tracked": np.array(3.0)})  # whole, whatever its dtype
+    assert norm.num_batches_tracked.item() == 3
     with pytest.raises(nn.StateDictError, match=r"weight \(expected real numbers, got dtype complex128\)"):
         norm.load_state_dict({**norm.state_dict(), "weight": np.ones(2) * 1j})
 

@@ -81,10 +81,10 @@ def test_vggs_have_torchvisions_names_shapes_and_counts(make, configuration, bat
 
 def test_a_state_with_torchvisions_names_loads_strictly_and_a_wrong_one_names_the_culprit():
     net = built(models.vgg11_bn, 10)
-    state = {name: np.broadcast_to(np.float32(0.5), shape) for name, shape in torchvision_vgg(VGG11, True, 10).items()}
+    state = {name: np.broadcast_to(np.float32(2), shape) for name, shape in torchvision_vgg(VGG11, True, 10).items()}
     net.load_state_dict(state)
-    assert net.classifier[6].bias.numpy().tolist() == [0.5] * 10
-    assert net.features[1].running_var.numpy()[0] == 0.5
+    assert net.classifier[6].bias.numpy().tolist() == [2.0] * 10
+    assert net.features[1].running_var.numpy()[0] == 2
     state["classifier.6.weight"] = np.broadcast_to(np.float32(0), (1000, 4096))
     message = r"wrong shape: classifier.6.weight \(expected \(10, 4096\), got \(1000, 4096\)\)$"
     with pytest.raises(nn.StateDictError, match=message):

@@ -240,7 +240,7 @@ class Module:
                     wrong.append(f"{name} (expected {target.shape}, got {array.shape})")
                 elif array.dtype.kind in "OSUc":
                     wrong.append(f"{name} (expected real numbers, got dtype {array.dtype})")
-                elif target.dtype.kind in "iu" and bool((array != array.astype(target.dtype)).any()):
+                elif not _fits(array, target):
                     wrong.append(f"{name} (expected whole numbers, got dtype {array.dtype})")
         problems = [f"wrong shape: {', '.join(wrong)}"] if wrong else []
         if strict:
@@ -374,6 +374,14 @@ def _array_for(target: Tensor, value: Any) -> Any:
     if isinstance(value, Tensor):
         return value.data if value.backend is target.backend else target.backend.asarray(value.numpy())
     return target.backend.asarray(value)
+
+
+def _fits(array: Any, target: Tensor) -> bool:
+    """Whether a whole-number buffer (a count of batches) can take the values without losing a part of them."""
+    if target.dtype.kind not in "iu" or array.dtype.kind in "iub":
+        return True
+    with target.backend.scope():
+        return not bool((array != array.astype(target.dtype)).any())
 
 
 def _move(value: Tensor, backend: Any, dtype: Any) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import DeviceError
-
 
 def backend(index: int) -> Any:
     """The backend of GPU ``index``; DeviceError that says why it cannot be had."""
@@ -38,4 +36,4 @@ def device_index(array: Any) -> int | None:
     return int(array.device.id)
 
 
-__all__ = ["DeviceError", "backend", "device_count", "device_index", "missing"]
+__all__ = ["backend", "device_count", "device_index", "missing"]

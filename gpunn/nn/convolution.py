@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from backends.geometry import effective_kernel
 from gpunn import functional as F
 from gpunn.functional import window
 from gpunn.tensor import Tensor
@@ -98,7 +99,7 @@ class Conv2d(Module):
             raise ShapeError(f"{self._title()}: expected input of shape (N, {self.in_channels}, H, W), got {x.shape}")
         left, right, top, bottom = rims = self._rims()
         height, width = x.shape[-2] + top + bottom, x.shape[-1] + left + right
-        reach = [d * (k - 1) + 1 for d, k in zip(self.dilation, self.kernel_size, strict=True)]
+        reach = effective_kernel(self.kernel_size, self.dilation)
         if height < reach[0] or width < reach[1]:
             raise ShapeError(
                 f"{self._title()}: expected an image, padding included, of at least {reach[0]}x{reach[1]} pixels "

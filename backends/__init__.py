@@ -1,7 +1,8 @@
 """Arrays and kernels: one interface to NumPy on a CPU and CuPy on a GPU.
 
-`get("cpu")` is a `Backend`; so are "reference" (plain array code, the oracle of the tests) and "cuda:N". A backend has
-every primitive of every layer, loss and optimizer. This package knows nothing of networks.
+`get("cpu")` is a `Backend`; so are "reference" (plain array code, the oracle of the tests), "cuda:N" and "cuda-emulated" (the
+CUDA kernels, run and checked on a processor). A backend has every primitive of every layer, loss and optimizer. This
+package knows nothing of networks.
 """
 
 from __future__ import annotations
@@ -18,16 +19,16 @@ from .errors import BackendError, DeviceError, LabelError
 
 __all__ = ["Backend", "BackendError", "DeviceError", "LabelError", "available", "get", "missing_gpu", "of", "why_not"]
 
-_KINDS = ("cpu", "cuda", "reference")
+_KINDS = ("cpu", "cuda", "cuda-emulated", "reference")
 _made: dict[str, Backend] = {}
 _lock = threading.Lock()
 
 
 def get(device: str) -> Backend:
-    """The backend of "cpu", "cuda" (the first GPU), "cuda:N" or "reference"; one object a device.
+    """The backend of "cpu", "cuda" (the first GPU), "cuda:N", "cuda-emulated" or "reference"; one object a device.
 
-    Raises DeviceError for a name that is none of these, and for a GPU that cannot be had: the message says whether CuPy
-    is not installed, there is no driver, no device, or none of that index.
+    Raises DeviceError for a name that is none of these, and for a device that cannot be had: the message says whether
+    CuPy is not installed, there is no driver, no GPU, none of that index, or no compiler for the emulator.
     """
     name = "cuda:0" if device == "cuda" else device
     with _lock:
@@ -48,6 +49,10 @@ def _make(name: str) -> Backend:
         from . import cuda
 
         return cuda.backend(int(index))
+    if name == "cuda-emulated":
+        from . import emulator
+
+        return emulator.backend()
     if name == "reference":
         return Backend(np, name)
     if name == "cpu":
@@ -56,7 +61,9 @@ def _make(name: str) -> Backend:
         return NumpyBackend()
     close = difflib.get_close_matches(kind, _KINDS, n=1)
     hint = f"; did you mean '{close[0]}'?" if close else ""
-    raise DeviceError(f"unknown device '{name}': expected 'cpu', 'cuda', 'cuda:N' or 'reference'{hint}")
+    raise DeviceError(
+        f"unknown device '{name}': expected 'cpu', 'cuda', 'cuda:N', 'cuda-emulated' or 'reference'{hint}"
+    )
 
 
 def of(array: Any) -> Backend:
@@ -73,9 +80,10 @@ def of(array: Any) -> Backend:
 
 def available() -> list[str]:
     """The devices that `get` can give on this machine, best first."""
-    from . import cuda
+    from . import cuda, emulator
 
-    return [*(f"cuda:{i}" for i in range(cuda.device_count())), "cpu", "reference"]
+    emulated = ["cuda-emulated"] if emulator.missing() is None else []
+    return [*(f"cuda:{i}" for i in range(cuda.device_count())), "cpu", "reference", *emulated]
 
 
 def missing_gpu() -> str | None:

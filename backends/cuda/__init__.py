@@ -10,9 +10,10 @@ def backend(index: int) -> Any:
     from .probe import require
 
     require(index)
-    from .cupy_backend import CupyBackend
+    from .cuda_backend import CudaBackend
+    from .runtime import CupyRuntime
 
-    return CupyBackend(index)
+    return CudaBackend(CupyRuntime(index))
 
 
 def device_count() -> int:

@@ -12,16 +12,16 @@ import pytest
 import backends
 import gpunn
 from backends import DeviceError, LabelError
-from backends.cuda.cupy_backend import CupyBackend
+from backends.cuda.cuda_backend import CudaBackend
 from gpunn import functional as F
 
 
 @pytest.fixture
-def cuda(monkeypatch: pytest.MonkeyPatch) -> CupyBackend:
+def cuda(monkeypatch: pytest.MonkeyPatch) -> CudaBackend:
     monkeypatch.setitem(sys.modules, "cupy", cupy_stand_in.make())
     monkeypatch.setattr(backends, "_made", {name: be for name, be in backends._made.items() if ":" not in name})
     backend = backends.get("cuda")
-    assert isinstance(backend, CupyBackend)
+    assert isinstance(backend, CudaBackend)
     return backend
 
 
@@ -29,7 +29,7 @@ def labels(cuda: Any, *values: int) -> Any:
     return cuda.asarray(np.array(values, dtype=np.int64))
 
 
-def test_arrays_go_to_the_device_and_back(cuda: CupyBackend) -> None:
+def test_arrays_go_to_the_device_and_back(cuda: CudaBackend) -> None:
     array = cuda.asarray(np.array([1.0, 2.0], np.float32))
     assert isinstance(array, cupy_stand_in.ndarray)
     with pytest.raises(TypeError, match="Implicit conversion"):
@@ -40,7 +40,7 @@ def test_arrays_go_to_the_device_and_back(cuda: CupyBackend) -> None:
     assert cuda.asarray([1, 2], dtype="float64").dtype == "float64"
 
 
-def test_the_device_is_current_where_it_matters(cuda: CupyBackend) -> None:
+def test_the_device_is_current_where_it_matters(cuda: CudaBackend) -> None:
     cupy_stand_in.Device.used.clear()
     cuda.asarray([1.0])
     cuda.synchronize()
@@ -49,7 +49,7 @@ def test_the_device_is_current_where_it_matters(cuda: CupyBackend) -> None:
     assert cuda.xp.synchronized == [True]
 
 
-def test_a_label_out_of_range_is_raised_when_something_is_read(cuda: CupyBackend) -> None:
+def test_a_label_out_of_range_is_raised_when_something_is_read(cuda: CudaBackend) -> None:
     cuda.check_labels(labels(cuda, 0, 2, 1), 3, None)
     cuda.check_labels(labels(cuda, 0, -100, 1), 3, -100)
     cuda.check_labels(labels(cuda), 3, None)
@@ -64,7 +64,7 @@ def test_a_label_out_of_range_is_raised_when_something_is_read(cuda: CupyBackend
     cuda.to_numpy(cuda.asarray([1.0]))  # an error is raised once
 
 
-def test_the_message_is_that_of_the_cpu(cuda: CupyBackend) -> None:
+def test_the_message_is_that_of_the_cpu(cuda: CudaBackend) -> None:
     wrong = np.array([0, 1, -1])
     with pytest.raises(LabelError) as on_host:
         backends.get("cpu").check_labels(wrong, 2, None)
@@ -74,13 +74,13 @@ def test_the_message_is_that_of_the_cpu(cuda: CupyBackend) -> None:
     assert str(on_device.value) == str(on_host.value)
 
 
-def test_flags_are_not_hoarded(cuda: CupyBackend) -> None:
+def test_flags_are_not_hoarded(cuda: CudaBackend) -> None:
     for _ in range(2500):
         cuda.check_labels(labels(cuda, 0), 1, None)
     assert len(cuda._label_checks) <= 1001
 
 
-def test_tensors_and_losses(cuda: CupyBackend) -> None:
+def test_tensors_and_losses(cuda: CudaBackend) -> None:
     """The array code of the reference over the stand-in; the wrong label shows when the loss is read."""
     x = gpunn.tensor([[1.0, 2.0], [3.0, -1.0]], device="cuda", requires_grad=True)
     assert x.device == "cuda:0"
@@ -96,7 +96,7 @@ def test_tensors_and_losses(cuda: CupyBackend) -> None:
         wrong.item()
 
 
-def test_between_devices(cuda: CupyBackend) -> None:
+def test_between_devices(cuda: CudaBackend) -> None:
     x = gpunn.tensor([1.0, 2.0], requires_grad=True)
     moved = x.to("cuda")
     assert moved.device == "cuda:0"
@@ -113,7 +113,7 @@ def test_between_devices(cuda: CupyBackend) -> None:
         x + moved
 
 
-def test_random_numbers_are_those_of_the_cpu(cuda: CupyBackend) -> None:
+def test_random_numbers_are_those_of_the_cpu(cuda: CudaBackend) -> None:
     for make in (gpunn.rand, gpunn.randn):
         gpunn.manual_seed(3)
         host = make(3, 4)

@@ -93,8 +93,14 @@ def _on_numpy(kernel: Any) -> Any:
     return call
 
 
+def _need_emulator() -> None:
+    if emulator.missing():
+        pytest.skip(str(emulator.missing()))
+
+
 class RawModule:
     def __init__(self, code: str, options: tuple[str, ...] = (), backend: str = "nvcc") -> None:
+        _need_emulator()
         from backends.emulator.module import Module
 
         assert backend == "nvrtc"
@@ -106,6 +112,7 @@ class RawModule:
 
 def _generated(kind: str) -> Any:
     def make_kernel(*arguments: Any, **options: Any) -> Any:
+        _need_emulator()
         from backends.emulator import elementwise
 
         return _on_numpy(getattr(elementwise, kind)(*arguments, **options))
@@ -124,8 +131,6 @@ def make(driver: Any = 13000, devices: Any = 1) -> Any:
 
         return respond
 
-    if emulator.missing():
-        pytest.skip(str(emulator.missing()))
     synchronized: list[bool] = []
     stream = types.SimpleNamespace(synchronize=lambda: synchronized.append(True))
     cupy = types.ModuleType("cupy")

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..reference.activation import Activations
 from .layout import BLOCK, blocks_for, is_dense, same_order
-from .program import FOLDER, accumulator, is_served
+from .program import accumulator, is_served, text_of
 from .runtime import Runtime
 
 # To compute in float for half precision, whatever the type letter T stands for.
@@ -156,4 +156,4 @@ class KernelActivations(Activations):
 
     @cached_property
     def _preamble(self) -> str:
-        return WIDE + (FOLDER / "activation_functions.cuh").read_text(encoding="utf-8")
+        return WIDE + text_of("activation_functions.cuh")

@@ -53,6 +53,11 @@ def files() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.cu"))
 
 
+def text_of(name: str) -> str:
+    """A file of kernels/ as it stands."""
+    return (FOLDER / name).read_text(encoding="utf-8")
+
+
 @cache
 def source(file: str) -> str:
     """The text of kernels/<file>.cu with its own headers put in, each once; #line keeps messages right.
@@ -63,7 +68,7 @@ def source(file: str) -> str:
 
     def text(name: str) -> str:
         lines = []
-        for number, line in enumerate((FOLDER / name).read_text(encoding="utf-8").splitlines(), start=1):
+        for number, line in enumerate(text_of(name).splitlines(), start=1):
             header = INCLUDE.match(line)
             if header is None:
                 lines.append("" if line == "#pragma once" else line)

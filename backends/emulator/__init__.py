@@ -7,18 +7,18 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..errors import DeviceError
 from .toolchain import missing
 
 
 def backend(checked: bool | None = None, order: int = 0) -> Any:
     """The CUDA backend over the emulator; arguments as for `EmulatedRuntime`. DeviceError where there is no compiler."""
-    from ..cuda.cuda_backend import CudaBackend
-    from ..errors import DeviceError
-    from .runtime import EmulatedRuntime
-
     why = missing()
     if why is not None:
         raise DeviceError(f"device 'cuda-emulated' cannot be had: {why}")
+    from ..cuda.cuda_backend import CudaBackend
+    from .runtime import EmulatedRuntime
+
     return CudaBackend(EmulatedRuntime(checked, order))
 
 

@@ -65,8 +65,9 @@ def machine() -> list[tuple[str, str]]:
 
 def devices() -> list[tuple[str, str]]:
     rows = [(name, "available") for name in backends.available()]
-    if not any(name.startswith("cuda") for name, _ in rows):
-        rows.append(("cuda", f"not available: {backends.why_not('cuda')}"))
+    for kind in ("cuda", "cuda-emulated"):
+        if not any(name.partition(":")[0] == kind for name, _ in rows):
+            rows.append((kind, f"not available: {backends.why_not(kind)}"))
     device, why = choose("auto")
     return [*rows, ("auto", f"takes {device}: {why}")]
 

@@ -16,7 +16,7 @@ import pytest
 
 import backends
 import gpunn
-from backends import DeviceError
+from backends import DeviceError, emulator
 from gpunn.device import choose, resolve
 
 ROOT = Path(__file__).parents[2]
@@ -63,7 +63,7 @@ def test_why_there_is_no_gpu(install_cupy: Any, setup: Any, message: str) -> Non
         assert "\n" not in str(caught.value)
     assert backends.why_not("cuda") == str(caught.value)
     assert backends.missing_gpu() is not None
-    assert backends.available() == ["cpu", "reference"]
+    assert [name for name in backends.available() if name != "cuda-emulated"] == ["cpu", "reference"]
     with pytest.raises(DeviceError, match=message):
         gpunn.tensor([1.0], device="cuda")
 
@@ -85,12 +85,22 @@ def test_cupy_that_does_not_load(install_cupy: Any, monkeypatch: pytest.MonkeyPa
         backends.get("cuda")
 
 
+def test_why_there_is_no_emulator(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(emulator, "missing", lambda: "no C++ compiler is found: install g++")
+    monkeypatch.setattr(backends, "_made", {})
+    with pytest.raises(DeviceError, match="device 'cuda-emulated' cannot be had: no C") as caught:
+        backends.get("cuda-emulated")
+    assert str(caught.value) == backends.why_not("cuda-emulated")
+    assert "cuda-emulated" not in backends.available()
+
+
 def test_index_out_of_range(install_cupy: Any) -> None:
     install_cupy(cupy_stand_in.make(devices=2))
     assert backends.get("cuda:1").device == "cuda:1"
     with pytest.raises(DeviceError, match="'cuda:2' is out of range: 2 found, expected 'cuda:0' to 'cuda:1'"):
         backends.get("cuda:2")
-    assert backends.available() == ["cuda:0", "cuda:1", "cpu", "reference"]
+    found = [name for name in backends.available() if name != "cuda-emulated"]
+    assert found == ["cuda:0", "cuda:1", "cpu", "reference"]
 
 
 @pytest.mark.parametrize(
@@ -102,12 +112,13 @@ def test_index_out_of_range(install_cupy: Any) -> None:
         ("referense", "reference"),
         ("cuda:x", "cuda"),
         ("cuda:-1", "cuda"),
+        ("cuda-emulate", "cuda-emulated"),
         ("", None),
     ],
 )
 def test_unknown_device(name: str, nearest: str | None) -> None:
     with pytest.raises(
-        DeviceError, match=f"unknown device '{name}': expected 'cpu', 'cuda', 'cuda:N' or 'reference'"
+        DeviceError, match=f"unknown device '{name}': expected 'cpu', 'cuda', 'cuda:N', 'cuda-emulated' or 'reference'"
     ) as caught:
         backends.get(name)
     if nearest:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
+from cuda import planted_bugs
 
 from backends import emulator
+
+# Set by scripts/replay_planted_bugs.py, which checks that these tests notice a bug.
+if PLANTED := os.environ.get("GPUNN_PLANTED_BUG"):
+    planted_bugs.plant(PLANTED)
 
 
 @pytest.fixture(scope="session", params=[0, 1, 7], ids=["ascending", "descending", "shuffled"])

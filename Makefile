@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: train test lint types pytest clean help
+.PHONY: train test lint types pytest test-gpu bench-gpu clean help
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/'
@@ -23,6 +23,14 @@ types: $(READY) ## mypy
 
 pytest: $(READY) ## the tests (ARGS="-k conv" passes options)
 	$(BIN)/python -m pytest -q $(ARGS)
+
+# The GPU's own targets install nothing and make no .venv: PYTHON is one that has CuPy, pytest and gpunn's dependencies.
+test-gpu: ## all tests, on a GPU too (PYTHON=.venv/bin/python; ARGS="-k conv" passes options)
+	@$(PYTHON) benchmarks/gpu/device.py
+	$(PYTHON) -m pytest -q $(ARGS)
+
+bench-gpu: ## times on a GPU beside PyTorch's, into benchmarks/results (ARGS="--only LeNet" passes options)
+	@$(PYTHON) benchmarks/gpu/bench.py $(ARGS)
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"gpunn needs Python 3.11 or later, {sys.executable} is {v[0]}.{v[1]}; name another: make PYTHON=python3.12")'

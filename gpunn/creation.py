@@ -8,6 +8,7 @@ from typing import Any
 from backends import philox
 
 from .device import resolve
+from .dtypes import as_dtype
 from .random import Generator, default_generator
 from .tensor import Tensor
 
@@ -26,7 +27,7 @@ def full(
     """Every element is ``value``."""
     backend = resolve(device)
     with backend.scope():
-        return Tensor(backend.xp.full(tuple(shape), value, dtype=dtype), backend, requires_grad)
+        return Tensor(backend.xp.full(tuple(shape), value, dtype=as_dtype(dtype)), backend, requires_grad)
 
 
 def zeros_like(tensor: Tensor) -> Tensor:
@@ -48,14 +49,14 @@ def arange(
     if dtype is None:
         dtype = "int64" if all(isinstance(v, int) for v in (first, last, step)) else "float32"
     with backend.scope():
-        return Tensor(backend.xp.arange(first, last, step, dtype=dtype), backend)
+        return Tensor(backend.xp.arange(first, last, step, dtype=as_dtype(dtype)), backend)
 
 
 def eye(n: int, dtype: Any = "float32", device: str | None = None) -> Tensor:
     """The identity matrix (n, n)."""
     backend = resolve(device)
     with backend.scope():
-        return Tensor(backend.xp.eye(n, dtype=dtype), backend)
+        return Tensor(backend.xp.eye(n, dtype=as_dtype(dtype)), backend)
 
 
 def rand(
@@ -70,7 +71,7 @@ def rand(
     generator = generator or default_generator
     with backend.scope():
         values = philox.uniform(generator.seed, generator.next_stream(), _shape(shape), xp=backend.xp)
-        return Tensor(values.astype(dtype, copy=False), backend, requires_grad)
+        return Tensor(values.astype(as_dtype(dtype), copy=False), backend, requires_grad)
 
 
 def randn(
@@ -84,7 +85,7 @@ def randn(
     backend = resolve(device)
     generator = generator or default_generator
     values = philox.normal(generator.seed, generator.next_stream(), _shape(shape))
-    return Tensor(backend.asarray(values.astype(dtype)), backend, requires_grad)
+    return Tensor(backend.asarray(values.astype(as_dtype(dtype))), backend, requires_grad)
 
 
 def _shape(given: tuple[Any, ...]) -> tuple[int, ...]:

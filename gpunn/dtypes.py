@@ -1,7 +1,12 @@
-"""The types of a tensor's elements: NumPy's dtypes by name, on every device."""
+"""The types of a tensor's elements: NumPy's dtypes by name, on every device, and bfloat16 from the package ml_dtypes."""
 
-from numpy import dtype
-from numpy import result_type as promote
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from numpy import dtype, result_type
+
+from backends.dtypes import is_floating, is_real
 
 float16 = dtype("float16")
 float32 = dtype("float32")
@@ -11,4 +16,46 @@ int64 = dtype("int64")
 uint8 = dtype("uint8")
 bool = dtype("bool")
 
-__all__ = ["bool", "float16", "float32", "float64", "int32", "int64", "promote", "uint8"]
+if TYPE_CHECKING:
+    bfloat16: dtype[Any]
+
+
+def __getattr__(name: str) -> Any:
+    """bfloat16 is looked up when it is asked for, so that `import gpunn` needs no ml_dtypes."""
+    if name == "bfloat16":
+        return as_dtype(name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def as_dtype(given: Any) -> Any:
+    """The dtype of a name, or of whatever else NumPy takes for one; ImportError for "bfloat16" without ml_dtypes."""
+    if isinstance(given, str) and given == "bfloat16":
+        try:
+            import ml_dtypes
+        except ImportError as error:
+            raise ImportError("bfloat16 needs the package ml_dtypes: pip install ml_dtypes") from error
+        return dtype(ml_dtypes.bfloat16)
+    return dtype(given)
+
+
+def promote(*dtypes: Any) -> Any:
+    """The smallest dtype that holds the numbers of all; of the two half precisions, which differ, it is float32."""
+    names = {given.name for given in dtypes}
+    if "bfloat16" in names and "float16" in names:
+        return result_type(float32, *(given for given in dtypes if given.itemsize > 2))
+    return result_type(*dtypes)
+
+
+__all__ = [
+    "as_dtype",
+    "bool",
+    "float16",
+    "float32",
+    "float64",
+    "int32",
+    "int64",
+    "is_floating",
+    "is_real",
+    "promote",
+    "uint8",
+]

@@ -9,7 +9,8 @@ from __future__ import annotations
 import builtins
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from . import tape
+from . import mixed_precision, tape
+from .dtypes import is_floating
 
 
 class ValuesAndIndices(NamedTuple):
@@ -112,7 +113,7 @@ class Operators:
             if self.requires_grad and self.is_leaf:
                 raise RuntimeError(WRITE_TO_LEAF)
             return result
-        if self.dtype.kind != "f" and result.dtype.kind == "f":
+        if not is_floating(self.dtype) and is_floating(result.dtype):
             raise TypeError(
                 f"in place: expected a result of dtype {self.dtype.name}, got {result.dtype.name}; use a new name"
             )
@@ -137,7 +138,7 @@ class Operators:
 
     def matmul(self, other: Any) -> Self:
         """The matrix product; dimensions before the last two are a batch and broadcast."""
-        if getattr(other, "dtype", self.dtype) != self.dtype:
+        if hasattr(other, "dtype") and not mixed_precision.alike(self, other):
             raise TypeError(
                 f"matmul: expected two tensors of one dtype, got {self.dtype.name} and {other.dtype.name}; "
                 f"use .to('{self.dtype.name}')"

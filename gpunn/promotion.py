@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from .dtypes import float32, promote
+from .dtypes import float32, is_floating, promote
 
-RANK = {"b": 0, "i": 1, "u": 1, "f": 2}
+RANK = {"b": 0, "i": 1, "u": 1}
 # These mean something only for real numbers: integers become float32 first.
 REAL_VALUED = frozenset(
     {"div", "exp", "log", "sqrt", "reciprocal", "sigmoid", "tanh", "softplus", "elu", "softmax", "log_softmax"}
@@ -28,13 +28,25 @@ def common_dtype(op: str, arrays: list[Any], numbers: list[Any]) -> Any:
         arrays: with ``dtype`` and ``ndim``.
         numbers: the plain Python numbers beside them.
     """
-    rank = max([RANK[a.dtype.kind] for a in arrays] + [_rank_of_number(n) for n in numbers])
+    rank = max([_rank(a.dtype) for a in arrays] + [_rank_of_number(n) for n in numbers])
     rank = 2 if op in REAL_VALUED else rank
-    speakers = [a for a in arrays if RANK[a.dtype.kind] == rank]
+    speakers = [a for a in arrays if _rank(a.dtype) == rank]
     if not speakers:
         return float32 if rank == 2 else None
     with_dimensions = [a for a in speakers if a.ndim] or speakers
     return promote(*(a.dtype for a in with_dimensions))
+
+
+def narrowed(out: Any, operands: tuple[Any, ...]) -> Any:
+    """An operation's result in bfloat16 where all its operands are: NumPy's, beside a plain number, gives a wider one."""
+    if not is_floating(out.dtype) or any(getattr(x, "dtype", None) == out.dtype for x in operands):
+        return out
+    halves = [x.dtype for x in operands if hasattr(x, "dtype") and x.dtype.name == "bfloat16"]
+    return out.astype(halves[0]) if halves else out
+
+
+def _rank(dtype: Any) -> int:
+    return 2 if is_floating(dtype) else RANK[dtype.kind]
 
 
 def _rank_of_number(number: Any) -> int:

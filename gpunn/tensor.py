@@ -8,10 +8,11 @@ from typing import Any
 import backends
 from backends import Backend
 
-from . import tape
+from . import mixed_precision, tape
 from .device import resolve
+from .dtypes import as_dtype, is_floating, is_real
 from .operators import Operators
-from .promotion import MIXING, REAL_VALUED, common_dtype
+from .promotion import MIXING, REAL_VALUED, common_dtype, narrowed
 
 # Their gradients are costly and separable: each is computed only for an input that requires it.
 COSTLY = frozenset({"matmul", "linear", "conv2d", "soft_cross_entropy"})
@@ -143,7 +144,7 @@ class Tensor(Operators):
         if device is not None and not isinstance(device, (str, Backend)):
             device, dtype = None, device
         out = self
-        if dtype is not None and self.dtype != dtype:
+        if dtype is not None and self.dtype != (dtype := as_dtype(dtype)):
             out = apply("cast", out, dtype=dtype)
         if device is not None:
             backend = device if isinstance(device, Backend) else resolve(device)
@@ -168,13 +169,16 @@ class Tensor(Operators):
     def half(self) -> Tensor:
         return self.to(dtype="float16")
 
+    def bfloat16(self) -> Tensor:
+        return self.to(dtype="bfloat16")
+
     def long(self) -> Tensor:
         return self.to(dtype="int64")
 
     # Gradients
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
-        if requires_grad and self.dtype.kind != "f":
+        if requires_grad and not is_floating(self.dtype):
             raise TypeError(
                 f"only floating-point tensors can require gradients, got {self.dtype.name}; use .to('float32')"
             )
@@ -257,12 +261,13 @@ def tensor(data: Any, dtype: Any = None, device: str | None = None, requires_gra
         device: "cpu" (None), "cuda", "cuda:N", "reference" or "auto".
     """
     backend = resolve(device)
+    dtype = None if dtype is None else as_dtype(dtype)
     if isinstance(data, Tensor):
         data = move(data.data, data.backend, backend)
     given_dtype = getattr(data, "dtype", None)
     with backend.scope():
         array = backend.xp.array(data, dtype=dtype)
-        if array.dtype.kind not in "biuf":
+        if not is_real(array.dtype):
             raise TypeError(f"tensor: expected real numbers, got {array.dtype} from {type(data).__name__}")
         if dtype is None and given_dtype is None and array.dtype.kind == "f":
             array = array.astype("float32")
@@ -284,13 +289,15 @@ def apply(op: str, *inputs: Any, **options: Any) -> Any:
         options: its other arguments.
     """
     backend = backend_of(op, inputs)
-    operands = _of_one_dtype(op, tuple(as_operand(x, backend) for x in inputs))
+    operands = _of_one_dtype(op, mixed_precision.cast(op, tuple(as_operand(x, backend) for x in inputs)))
     arrays = [x.data if isinstance(x, Tensor) else x for x in operands]
     with backend.scope():
         out, saved = getattr(backend, op)(*arrays, **options)
     gradients = getattr(backend, f"{op}_backward")
     needs = (tuple(isinstance(x, Tensor) and x.requires_grad for x in operands),) if op in COSTLY else ()
     first, *others = out if isinstance(out, tuple) else (out,)
+    if op != "cast":
+        first = narrowed(first, operands)
     result = record(op, first, operands, lambda dout: gradients(saved, dout, *needs), backend)
     return (result, *(Tensor(backend.asarray(x), backend) for x in others)) if others else result
 
@@ -324,7 +331,7 @@ def record(
     if name in tape.VIEWS and source.backend is backend and backend.xp.may_share_memory(source.data, result.data):
         result.version = source.version
     if tape.is_grad_enabled() and any(isinstance(x, Tensor) and x.requires_grad for x in inputs):
-        result.requires_grad = result.dtype.kind == "f"
+        result.requires_grad = is_floating(result.dtype)
         if result.requires_grad:
             tensors = tuple(x if isinstance(x, Tensor) else None for x in inputs)
             result.node = tape.Node(name, tensors, backward, result)
@@ -354,6 +361,6 @@ def as_operand(x: Any, backend: Backend) -> Any:
     if getattr(x, "shape", None) == ():  # NumPy's scalars would widen float32 to float64, Python's do not
         return x.item()
     array = backend.asarray(x)
-    if array.dtype.kind not in "biuf":
+    if not is_real(array.dtype):
         raise TypeError(f"expected a tensor, an array of numbers or a number, got {type(x).__name__} {x!r}")
     return Tensor(array, backend)

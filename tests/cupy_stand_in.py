@@ -7,6 +7,8 @@ emulator, in fast mode.
 from __future__ import annotations
 
 import types
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -120,6 +122,57 @@ def _generated(kind: str) -> Any:
     return make_kernel
 
 
+class Streams:
+    """What a module has of streams and graphs. Computation is NumPy's and happens at once; `log` says what was asked for."""
+
+    def __init__(self) -> None:
+        self.log: list[str] = []
+        self.capturing = False
+
+    def Stream(self, non_blocking: bool = False) -> Any:
+        return _Stream(self, non_blocking)
+
+    def MemoryPool(self) -> Any:
+        return types.SimpleNamespace(malloc="the pool's")
+
+    @contextmanager
+    def using_allocator(self, allocator: Any) -> Iterator[None]:
+        self.log.append(f"memory is {allocator}")
+        yield
+        self.log.append("memory is everybody's")
+
+    def no_copies_within(self, convert: Any) -> Any:
+        """``convert``, which must not bring numbers of the host to the device while a graph is being captured."""
+
+        def call(values: Any, *arguments: Any, **options: Any) -> Any:
+            if self.capturing and not isinstance(values, ndarray) and np.ndim(values) > 0:
+                raise RuntimeError("a copy from the host's memory within a captured graph")
+            return convert(values, *arguments, **options)
+
+        return call
+
+
+class _Stream:
+    def __init__(self, streams: Streams, non_blocking: bool) -> None:
+        self.streams, self.non_blocking = streams, non_blocking
+
+    def __enter__(self) -> None:
+        self.streams.log.append("enter the stream")
+
+    def __exit__(self, *_: Any) -> None:
+        self.streams.log.append("leave the stream")
+
+    def begin_capture(self) -> None:
+        assert self.non_blocking, "the default stream would wait for it"
+        self.streams.capturing = True
+        self.streams.log.append("begin")
+
+    def end_capture(self) -> Any:
+        self.streams.capturing = False
+        self.streams.log.append("end")
+        return types.SimpleNamespace(launch=lambda: self.streams.log.append("launch"))
+
+
 def make(driver: Any = 13000, devices: Any = 1) -> Any:
     """A new module ``cupy``. ``driver`` and ``devices`` are what its runtime returns; an exception is raised instead."""
 
@@ -132,6 +185,7 @@ def make(driver: Any = 13000, devices: Any = 1) -> Any:
         return respond
 
     synchronized: list[bool] = []
+    streams = Streams()
     stream = types.SimpleNamespace(synchronize=lambda: synchronized.append(True))
     cupy = types.ModuleType("cupy")
     for name in dir(np):
@@ -151,10 +205,16 @@ def make(driver: Any = 13000, devices: Any = 1) -> Any:
             Device=Device,
             get_cuda_path=lambda: None,
             get_current_stream=lambda: stream,
+            Stream=streams.Stream,
+            MemoryPool=streams.MemoryPool,
+            using_allocator=streams.using_allocator,
             runtime=types.SimpleNamespace(driverGetVersion=answer(driver), getDeviceCount=answer(devices)),
         ),
         "synchronized": synchronized,
+        "streams": streams,
     }
     for name, value in extras.items():
         setattr(cupy, name, value)
+    for name in ("asarray", "array"):
+        setattr(cupy, name, streams.no_copies_within(getattr(cupy, name)))
     return cupy

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 # entries may not.
 FLOORS: list[list[set[str]]] = [
     [{"backends"}],
-    [{f"gpunn.{name}" for name in ("version", "errors", "dtypes", "random", "device", "tape", "promotion", "operators", "tensor",
+    [{f"gpunn.{name}" for name in ("version", "errors", "dtypes", "random", "device", "tape", "mixed_precision", "promotion", "operators", "tensor",
                                    "creation", "functional", "init")}],
     [{"gpunn.nn"}, {"gpunn.optim"}, {"gpunn.data"}],
     [{"gpunn"}],  # the package itself: the shelf from which the user takes floors 2 and 3; the upper ones it loads lazily
@@ -35,7 +35,9 @@ LAZY = [
     "pooch",
     "matplotlib",
     "cupy",
+    "cudnn",
     "numba",
+    "ml_dtypes",
     "torch",
     "tomli_w",
     "pynvml",
@@ -147,7 +149,8 @@ def test_the_ground_floor_knows_nothing_of_networks() -> None:
 
 
 def test_only_declared_packages_are_imported() -> None:
-    declared = {"numpy", "PIL", "pooch", "safetensors", "tomli_w", "tqdm", "matplotlib", "cupy", "numba", "pynvml"}
+    declared = {"numpy", "PIL", "pooch", "safetensors", "tomli_w", "tqdm", "matplotlib", "ml_dtypes", "cupy", "cudnn", "numba", "pynvml"}
+    declared |= {"pytest"}  # which imports the plugin
     known = declared | {"backends", "gpunn"} | set(sys.stdlib_module_names)
     for name in modules():
         assert outside(name) <= known, f"{name} imports {outside(name) - known}"

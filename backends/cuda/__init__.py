@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from .options import options
+
 
 def backend(index: int) -> Any:
     """The backend of GPU ``index``; DeviceError that says why it cannot be had."""
@@ -37,4 +39,4 @@ def device_index(array: Any) -> int | None:
     return int(array.device.id)
 
 
-__all__ = ["backend", "device_count", "device_index", "missing"]
+__all__ = ["backend", "device_count", "device_index", "missing", "options"]

@@ -4,13 +4,36 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..backend import Backend, label_error
+from ..backend import Backend
 from .activation import KernelActivations
+from .bias import KernelBias
+from .capture import Recording
+from .clipping import KernelClipping
+from .convolution import KernelConvolution
+from .dropout import KernelDropout
+from .labels import LabelFlag
+from .linear_algebra import KernelLinearAlgebra
+from .normalization import KernelNormalization
+from .optimizer import KernelOptimizers
+from .pooling import KernelPooling
 from .program import Programs
 from .runtime import Runtime
+from .softmax import KernelSoftmax
 
 
-class CudaBackend(KernelActivations, Backend):
+class CudaBackend(
+    KernelActivations,
+    KernelBias,
+    KernelClipping,
+    KernelConvolution,
+    KernelDropout,
+    KernelLinearAlgebra,
+    KernelNormalization,
+    KernelOptimizers,
+    KernelPooling,
+    KernelSoftmax,
+    Backend,
+):
     """A family that has no kernel of its own is the inherited array code, over CuPy.
 
     Nothing here waits for the device except `to_numpy` and `synchronize`. An error that only the device can see (a label
@@ -21,8 +44,8 @@ class CudaBackend(KernelActivations, Backend):
         super().__init__(runtime.xp, runtime.device)
         self.runtime = runtime
         self.programs = Programs(runtime)
-        # Of the label checks since the host last read something: (first wrong row or -1, its label, classes, ignored)
-        self._label_checks: list[tuple[Any, Any, int, int | None]] = []
+        self.recording: Recording | None = None  # of the step that is being captured, or run again
+        self.label_flag = LabelFlag(runtime)
 
     def launch(
         self,
@@ -43,6 +66,10 @@ class CudaBackend(KernelActivations, Backend):
         if 0 in grid:
             return
         block = (block,) if isinstance(block, int) else block
+        if self.recording is not None and not self.recording.launches(
+            file, kernel, dtype, grid, block, shared, defines, arguments=arguments
+        ):
+            return
         self.programs.kernel(file, kernel, dtype, tuple(sorted(defines.items())))(grid, block, arguments, shared)
 
     def rates(self, *values: float) -> Any:
@@ -50,14 +77,14 @@ class CudaBackend(KernelActivations, Backend):
 
         A kernel reads them from memory and not from its arguments, because those of a captured step never change.
         """
-        return self.xp.asarray(values, dtype="float64")
+        return self.runtime.upload(values, "float64") if self.recording is None else self.recording.rates(values)
 
     def stream_base(self) -> Any:
         """What a kernel adds to the number of its random stream: an array u64, (1,), or None for nothing.
 
         In a captured step the number in a kernel's arguments counts from the step's first stream, which is in memory.
         """
-        return None
+        return None if self.recording is None else self.recording.stream_base()
 
     # Arrays and the device
 
@@ -69,7 +96,9 @@ class CudaBackend(KernelActivations, Backend):
         return self.runtime.scope()
 
     def to_numpy(self, array: Any) -> Any:
-        self._raise_label_errors()
+        if self.recording is not None:
+            self.recording.refuse_to_read()
+        self.label_flag.raise_error()
         return self.runtime.to_numpy(array)
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
@@ -89,23 +118,3 @@ class CudaBackend(KernelActivations, Backend):
 
     def memory_used(self) -> int | None:
         return self.runtime.memory_used()
-
-    # Labels out of range
-
-    def check_labels(self, labels: Any, classes: int, ignore_index: int | None) -> None:
-        if labels.size == 0:
-            return
-        wrong = (labels < 0) | (labels >= classes)
-        if ignore_index is not None:
-            wrong &= labels != ignore_index
-        row = wrong.argmax()
-        self._label_checks.append((self.xp.where(wrong.any(), row, -1), labels[row], classes, ignore_index))
-        if len(self._label_checks) > 1000:  # a program that never reads a result shall not hoard flags
-            self._raise_label_errors()
-
-    def _raise_label_errors(self) -> None:
-        checks, self._label_checks = self._label_checks, []
-        for flag, label, classes, ignore_index in checks:
-            row = int(self.runtime.to_numpy(flag))
-            if row >= 0:
-                raise label_error(int(self.runtime.to_numpy(label)), row, classes, ignore_index)

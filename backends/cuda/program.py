@@ -136,6 +136,8 @@ class Kernel:
         def array(argument: Any) -> Any:
             if argument is None:
                 return None
+            if isinstance(argument, np.generic):  # NumPy, and so the emulator, makes numbers of arrays without axes
+                argument = np.asarray(argument)
             if argument.dtype.name not in names:
                 raise TypeError(
                     f"{name}: expected '{parameter.name}' of dtype {expected.name}, got {argument.dtype.name}"

@@ -5,11 +5,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from .options import options
 from .probe import import_cupy
+
+HALF = ("float16", "bfloat16")
 
 
 class Runtime:
@@ -71,13 +75,37 @@ class Runtime:
         """The same, of the shape, dtype and memory order of ``array``."""
         return self.xp.empty_like(array)
 
+    def address(self, array: Any) -> int:
+        """Where the first element lies."""
+        raise NotImplementedError
+
     def pointer_table(self, arrays: Sequence[Any]) -> Any:
         """The addresses of ``arrays`` on the device: int64, (len(arrays),). The arrays must outlive its use."""
+        raise NotImplementedError
+
+    def upload(self, values: Sequence[float], dtype: Any) -> Any:
+        """An array of a few numbers of the host: (len(values),). Within a captured step it holds them for ever."""
+        return self.xp.asarray(values, dtype=dtype)
+
+    def capture(self, work: Callable[[], None]) -> Any:
+        """Record what ``work`` asks of the device. ``.launch()`` of the result lets the device do it; nobody waits."""
         raise NotImplementedError
 
     def matmul(self, a: Any, b: Any) -> Any:
         """The matrix product over the last two axes; half precision is added up in float32."""
         return self.xp.matmul(a, b)
+
+
+class CapturedWork:
+    """A CUDA graph and the memory that it works in."""
+
+    def __init__(self, runtime: Runtime, graph: Any, memory: Any) -> None:
+        self.runtime, self.graph, self.memory = runtime, graph, memory
+
+    def launch(self) -> None:
+        """Let the device do the work, behind whatever it was asked for before."""
+        with self.runtime.scope():
+            self.graph.launch()
 
 
 class CupyRuntime(Runtime):
@@ -87,6 +115,8 @@ class CupyRuntime(Runtime):
         self.xp = import_cupy()
         self.index = index
         self.device = f"cuda:{index}"
+        self._uploads: list[tuple[Any, Sequence[float]]] | None = None  # those of the step that is being captured
+        self._tf32 = False
 
     def scope(self) -> Any:
         return self.xp.cuda.Device(self.index)  # kernels run there; a GPU gives no warnings
@@ -124,8 +154,54 @@ class CupyRuntime(Runtime):
             in_params, out_params, map_expr, reduce_expr, post_map_expr, identity, name, preamble=preamble
         )
 
+    def address(self, array: Any) -> int:
+        return int(array.data.ptr)
+
     def pointer_table(self, arrays: Sequence[Any]) -> Any:
-        return self.xp.asarray([array.data.ptr for array in arrays], dtype="int64")
+        return self.upload([self.address(array) for array in arrays], "int64")
+
+    def upload(self, values: Sequence[float], dtype: Any) -> Any:
+        if self._uploads is None:
+            return super().upload(values, dtype)
+        # A graph would repeat the copy from the host, whose memory is another's by then: it is made once, afterwards.
+        array = self.xp.empty(len(values), dtype=dtype)
+        self._uploads.append((array, values))
+        return array
+
+    def capture(self, work: Callable[[], None]) -> Any:
+        """A CUDA graph. Its memory comes from a pool of its own, from which nobody else is given any."""
+        cuda = self.xp.cuda
+        with self.scope():
+            pool, stream = cuda.MemoryPool(), cuda.Stream(non_blocking=True)
+            uploads: list[tuple[Any, Sequence[float]]] = []
+            self._uploads = uploads
+            try:
+                with cuda.using_allocator(pool.malloc), stream:
+                    stream.begin_capture()
+                    try:
+                        work()
+                    except BaseException:
+                        with suppress(Exception):  # what broke off the work matters, not that the capture is no whole
+                            stream.end_capture()
+                        raise
+                    graph = stream.end_capture()
+            finally:
+                self._uploads = None
+            for array, values in uploads:
+                array[...] = self.xp.asarray(values, dtype=array.dtype)
+        return CapturedWork(self, graph, (pool, uploads))
+
+    def matmul(self, a: Any, b: Any) -> Any:
+        xp = self.xp
+        if options.allow_tf32_matmul != self._tf32:
+            # CuPy's own switch; it belongs to the process and not to one product.
+            linalg = xp._core._routines_linalg
+            self._tf32 = options.allow_tf32_matmul
+            linalg.set_compute_type("f", linalg.COMPUTE_TYPE_TF32 if self._tf32 else linalg.COMPUTE_TYPE_FP32)
+        if a.dtype.name in HALF and max(a.ndim, b.ndim) > 2:
+            # CuPy 14 computes batched products of float16 in float32 anyway, and fails for bfloat16.
+            return xp.matmul(a.astype("float32"), b.astype("float32")).astype(a.dtype)
+        return xp.matmul(a, b)
 
     def _header_folders(self) -> tuple[str, ...]:
         """Where cuda_fp16.h is, as compiler options."""

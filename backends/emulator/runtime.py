@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,23 @@ from .elementwise import ElementwiseKernel, ReductionKernel
 from .module import Module
 
 HALF = ("float16", "bfloat16")
+
+
+class RepeatedWork:
+    """What stands for a CUDA graph. NumPy's operations cannot be recorded, so that each launch carries the work out anew.
+
+    To record it, it was carried out once; that was the first launch.
+    """
+
+    def __init__(self, work: Callable[[], None]) -> None:
+        self.work = work
+        self.is_done = True
+        work()
+
+    def launch(self) -> None:
+        if not self.is_done:
+            self.work()
+        self.is_done = False
 
 
 class EmulatedRuntime(Runtime):
@@ -71,8 +88,14 @@ class EmulatedRuntime(Runtime):
     def output_like(self, array: Any) -> Any:
         return memory.output_like(array)
 
+    def address(self, array: Any) -> int:
+        return int(array.ctypes.data)
+
     def pointer_table(self, arrays: Sequence[Any]) -> Any:
         return memory.pointer_table(arrays)
+
+    def capture(self, work: Callable[[], None]) -> Any:
+        return RepeatedWork(work)
 
     def matmul(self, a: Any, b: Any) -> Any:
         if a.dtype.name in HALF:  # as cuBLAS does: add up in float32, round once

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from .reduction import accumulator
+
 
 class Activations:
-    """relu, elu, leaky_relu, prelu, sigmoid, tanh, softplus."""
+    """relu, bias_relu, elu, leaky_relu, prelu, sigmoid, tanh, softplus."""
 
     xp: Any
 
@@ -17,6 +19,15 @@ class Activations:
 
     def relu_backward(self, out: Any, dout: Any) -> tuple[Any, ...]:
         return (self.xp.where(out <= 0, dout.dtype.type(0), dout),)
+
+    def bias_relu(self, x: Any, bias: Any) -> tuple[Any, Any]:
+        """max(0, x + bias) with a bias for each channel (axis 1), in one pass where a device can."""
+        return self.relu(x + bias.reshape((1, -1) + (1,) * (x.ndim - 2)))
+
+    def bias_relu_backward(self, out: Any, dout: Any) -> tuple[Any, ...]:
+        (grad_x,) = self.relu_backward(out, dout)
+        others = tuple(i for i in range(grad_x.ndim) if i != 1)
+        return grad_x, grad_x.sum(axis=others, dtype=accumulator(grad_x.dtype)).astype(grad_x.dtype, copy=False)
 
     def elu(self, x: Any, alpha: float = 1.0) -> tuple[Any, Any]:
         """x for x > 0, else alpha (exp(x) - 1). D. Clevert, T. Unterthiner and S. Hochreiter, 2016."""

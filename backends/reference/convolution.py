@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..geometry import Pair, effective_kernel
+from .reduction import accumulator
 
 Needs = tuple[bool, ...]
 
@@ -41,6 +42,14 @@ class Convolution:
     ) -> tuple[Any, Any]:
         """x (N, C, H, W), weight (O, C / groups, KH, KW), bias (O) or None: (N, O, OH, OW)."""
         xp = self.xp
+        window = (stride, padding, dilation, groups)
+        saved = (x, weight, bias is not None, *window)
+        if accumulator(x.dtype) != x.dtype:  # half precision is added up in float32 and rounded once
+            wide_x, wide_weight, wide_bias = (
+                v if v is None else v.astype(accumulator(v.dtype)) for v in (x, weight, bias)
+            )
+            out, _ = Convolution.conv2d(self, wide_x, wide_weight, wide_bias, *window)
+            return out.astype(x.dtype), saved
         grouped = self._group_windows(x, weight.shape[2:], stride, padding, dilation, groups)
         filters = weight.reshape(groups, weight.shape[0] // groups, *weight.shape[1:])
         # n batch, g group, c channel in, o channel out, i j output place, u v kernel place
@@ -48,11 +57,15 @@ class Convolution:
         out = out.reshape(x.shape[0], weight.shape[0], *out.shape[3:])
         if bias is not None:
             out = out + bias[:, None, None]
-        return out, (x, weight, bias is not None, stride, padding, dilation, groups)
+        return out, saved
 
     def conv2d_backward(self, saved: Any, dout: Any, needs: Needs = (True, True, True)) -> tuple[Any, ...]:
         xp = self.xp
         x, weight, has_bias, stride, padding, dilation, groups = saved
+        if accumulator(x.dtype) != x.dtype:
+            wide = [v.astype(accumulator(v.dtype)) for v in (x, weight, dout)]
+            gradients = Convolution.conv2d_backward(self, (*wide[:2], *saved[2:]), wide[2], needs)
+            return tuple(None if g is None else g.astype(x.dtype) for g in gradients)
         kernel = weight.shape[2:]
         per_group = dout.reshape(dout.shape[0], groups, dout.shape[1] // groups, *dout.shape[2:])
         grad_x = grad_weight = grad_bias = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from .arithmetic import unbroadcast
-from .reduction import Axes, spread
+from .reduction import Axes, accumulator, spread
 
 Needs = tuple[bool, ...]
 
@@ -18,7 +18,7 @@ class LinearAlgebra:
 
     def matmul(self, a: Any, b: Any) -> tuple[Any, Any]:
         """The matrix product over the last two axes; the axes before them broadcast; a vector is a row or a column."""
-        return self.xp.matmul(a, b), (a, b)
+        return self._product(a, b), (a, b)
 
     def matmul_backward(self, saved: Any, dout: Any, needs: Needs = (True, True)) -> tuple[Any, ...]:
         a, b = saved
@@ -30,14 +30,14 @@ class LinearAlgebra:
             dout = dout[..., None]
         grad_a = grad_b = None
         if needs[0]:
-            grad_a = unbroadcast(self.xp.matmul(dout, columns.swapaxes(-1, -2)), rows.shape).reshape(a.shape)
+            grad_a = unbroadcast(self._product(dout, columns.swapaxes(-1, -2)), rows.shape).reshape(a.shape)
         if needs[1]:
-            grad_b = unbroadcast(self.xp.matmul(rows.swapaxes(-1, -2), dout), columns.shape).reshape(b.shape)
+            grad_b = unbroadcast(self._product(rows.swapaxes(-1, -2), dout), columns.shape).reshape(b.shape)
         return grad_a, grad_b
 
     def linear(self, x: Any, weight: Any, bias: Any) -> tuple[Any, Any]:
         """x (..., in) times weight (out, in) transposed, plus bias (out): (..., out)."""
-        out = self.xp.matmul(x, weight.T)
+        out = self._product(x, weight.T)
         if bias is not None:
             out += bias
         return out, (x, weight, bias is not None)
@@ -45,10 +45,17 @@ class LinearAlgebra:
     def linear_backward(self, saved: Any, dout: Any, needs: Needs = (True, True, True)) -> tuple[Any, ...]:
         x, weight, has_bias = saved
         rows = dout.reshape(-1, dout.shape[-1])
-        grad_x = self.xp.matmul(dout, weight) if needs[0] else None
-        grad_weight = self.xp.matmul(rows.T, x.reshape(-1, x.shape[-1])) if needs[1] else None
+        grad_x = self._product(dout, weight) if needs[0] else None
+        grad_weight = self._product(rows.T, x.reshape(-1, x.shape[-1])) if needs[1] else None
         grad_bias = rows.sum(axis=0) if has_bias and needs[2] else None
         return grad_x, grad_weight, grad_bias
+
+    def _product(self, a: Any, b: Any) -> Any:
+        """The matrix product; half precision is added up in float32 and rounded once."""
+        if a.dtype != b.dtype or accumulator(a.dtype) == a.dtype:
+            return self.xp.matmul(a, b)
+        wide = accumulator(a.dtype)
+        return self.xp.matmul(a.astype(wide), b.astype(wide)).astype(a.dtype)
 
     def trace(self, x: Any) -> tuple[Any, Any]:
         return self.xp.trace(x), x.shape

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ..dtypes import is_floating
+
 Axes = int | tuple[int, ...] | None
 
 
@@ -26,7 +28,7 @@ class Reductions:
     xp: Any
 
     def sum(self, x: Any, axis: Axes = None, keepdims: bool = False) -> tuple[Any, Any]:
-        if x.dtype.kind == "f":
+        if is_floating(x.dtype):
             out = self.xp.sum(x, axis=axis, keepdims=keepdims, dtype=accumulator(x.dtype)).astype(x.dtype, copy=False)
         else:
             out = self.xp.sum(x, axis=axis, keepdims=keepdims, dtype=self.xp.int64)

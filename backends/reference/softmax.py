@@ -71,8 +71,9 @@ class Softmax:
         divisor = row_weight.sum() if reduction == "mean" else None
         return self._weighted_cross_entropy(logits, mixed, divisor, reduction)
 
-    def cross_entropy_backward(self, gradient: Any, dout: Any) -> tuple[Any, ...]:
-        return gradient * (dout if dout.ndim == 0 else dout[:, None]), None, None
+    def cross_entropy_backward(self, saved: Any, dout: Any) -> tuple[Any, ...]:
+        """What is saved is the gradient of the loss."""
+        return saved * (dout if dout.ndim == 0 else dout[:, None]), None, None
 
     def soft_cross_entropy(
         self, logits: Any, targets: Any, weight: Any = None, label_smoothing: float = 0.0, reduction: str = "mean"

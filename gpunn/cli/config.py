@@ -18,6 +18,7 @@ from gpunn.errors import ConfigError
 OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop", "adagrad")
 SCHEDULES = ("none", "step", "cosine", "onecycle", "exponential", "plateau")
 AUGMENTATIONS = ("flip", "crop", "cutout")
+PRECISIONS = ("none", "bf16", "fp16")
 # What "auto" means; for all other images it is a flip. A mirrored digit is no digit. Crops help where objects lie
 # anywhere; Fashion-MNIST's fill the image, and there crops cost 1.5% of accuracy in 8 epochs.
 AUGMENTATION_OF = {"mnist": "none", "cifar10": "flip,crop"}
@@ -81,6 +82,10 @@ class TrainConfig:
         None, COUNT, "side in pixels to which the images are resized (default: they keep their own)", metavar="N"
     )
     device: str = option("auto", DEVICE, DEVICE.expected)
+    amp: str = option(
+        "none", one_of(PRECISIONS), "mixed precision: what matrix products and convolutions are computed in"
+    )
+    cuda_graph: bool = option(False, SWITCH, "on a GPU, record a training step once and let the device repeat it")
     epochs: int = option(8, COUNT, "how often to go through the training images", metavar="N")
     batch_size: int = option(128, COUNT, "images a step", metavar="N")
     optimizer: str = option("sgd", one_of(OPTIMIZERS), "how the weights are changed")
@@ -251,7 +256,7 @@ def resolved(config: TrainConfig, *, has_batchnorm: bool) -> TrainConfig:
 
 
 # Options that may differ when a run goes on, since they don't change what is computed (devices agree to rounding).
-FREE_ON_RESUME = ("device", "data_dir", "download", "checkpoint_every", "out", "resume", "config")
+FREE_ON_RESUME = ("device", "cuda_graph", "data_dir", "download", "checkpoint_every", "out", "resume", "config")
 SCHEDULES_OF_ANY_LENGTH = ("none", "step", "exponential", "plateau")
 
 

@@ -18,6 +18,8 @@ COMMANDS = {
     "train": "train a network on images and keep the run in a folder",
     "eval": "measure a trained network on test images",
     "predict": "name what is on an image",
+    "parity": "compare one training step on several devices, operation by operation",
+    "gradcheck": "compare the gradients of a model's operations with finite differences",
     "doctor": "show versions and devices, and which device would be chosen and why",
 }
 # What a shell expects of a program that Ctrl-C has ended, and of one whose reader has gone.
@@ -26,7 +28,7 @@ BROKEN_PIPE = 141
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit code: 0, 2 for wrong use or bad input, 130 when interrupted."""
+    """Run a command; returns the exit code: 0, 1 for a check that found something, 2 for wrong use, 130 when interrupted."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     _log_to_standard_error()
     try:

@@ -69,6 +69,22 @@ def main(argv: Sequence[str]) -> int:
     optimizer = _optimizer(config, net.to(device))
     scheduler = _scheduler(config, optimizer, steps=config.epochs * len(train_loader))
 
+    trainer = Trainer(
+        net,
+        nn.CrossEntropyLoss(label_smoothing=config.label_smoothing),
+        optimizer,
+        scheduler=scheduler,
+        schedule_every="step" if config.schedule in ("onecycle", "cosine") else "epoch",
+        amp=None if config.amp == "none" else config.amp,
+        cuda_graph=config.cuda_graph,
+        clip_norm=config.clip_norm,
+        early_stopping=config.early_stopping,
+        checkpoint_every=config.checkpoint_every,
+        evaluation_loss=experiment.evaluation_loss(),
+        validation_name=held_out_name,
+        description={**vars(described), "config": config.to_toml()},
+    )
+
     # The folder is made last, when nothing can be wrong any more with what was asked for.
     if run is None:
         name = f"{config.data.replace(':', '-').replace('/', '-')}-{config.model}"
@@ -83,21 +99,7 @@ def main(argv: Sequence[str]) -> int:
     )
     print(f"device  {device}: {why}")
     print(f"run     {run.path}", flush=True)
-
-    trainer = Trainer(
-        net,
-        nn.CrossEntropyLoss(label_smoothing=config.label_smoothing),
-        optimizer,
-        scheduler=scheduler,
-        schedule_every="step" if config.schedule in ("onecycle", "cosine") else "epoch",
-        clip_norm=config.clip_norm,
-        early_stopping=config.early_stopping,
-        run_directory=run,
-        checkpoint_every=config.checkpoint_every,
-        evaluation_loss=experiment.evaluation_loss(),
-        validation_name=held_out_name,
-        description={**vars(described), "config": config.to_toml()},
-    )
+    trainer.run_directory = run
     try:
         history = trainer.fit(train_loader, described.loader(held_out), epochs=config.epochs, resume=config.resume)
     except TrainingInterrupted as stop:

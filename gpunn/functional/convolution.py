@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from backends.geometry import Pair, output_size
 
+from ..mixed_precision import alike
 from ..tensor import Tensor, apply
 from .elementwise import pad
 from .window import pair
@@ -62,7 +63,7 @@ def _check(input: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> N
     if bias is not None and bias.shape != (weight.shape[0],):
         raise ValueError(f"conv2d: expected bias of shape ({weight.shape[0]},), got {bias.shape}")
     for name, other in [("input", input), ("bias", bias)]:
-        if other is not None and other.dtype != weight.dtype:
+        if other is not None and not alike(other, weight):
             raise TypeError(
                 f"conv2d: expected {name} and weight of one dtype, got {other.dtype.name} and {weight.dtype.name}; "
                 f"use .to('{weight.dtype.name}')"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..mixed_precision import alike
 from ..tensor import Tensor, apply
 
 
@@ -9,7 +10,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x W' + b: input (..., in), weight (out, in), bias (out), result (..., out)."""
     if input.ndim == 0 or input.shape[-1] != weight.shape[-1]:
         raise ValueError(f"linear: expected input of shape (..., {weight.shape[-1]}), got {input.shape}")
-    if input.dtype != weight.dtype:
+    if not alike(input, weight):
         raise TypeError(
             f"linear: expected input and weight of one dtype, got {input.dtype.name} and {weight.dtype.name}; "
             f"use .to('{weight.dtype.name}')"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..dtypes import is_floating
+from ..mixed_precision import in_float32
 from ..tensor import Tensor, apply
 from .activation import softplus
 from .elementwise import where
@@ -21,6 +23,7 @@ def reduce(losses: Tensor, reduction: str) -> Tensor:
     return losses.mean() if reduction == "mean" else losses.sum() if reduction == "sum" else losses
 
 
+@in_float32
 def cross_entropy(
     input: Tensor,
     target: Any,
@@ -49,7 +52,7 @@ def cross_entropy(
     options = {"label_smoothing": label_smoothing, "reduction": reduction}
     scores, restore = _rows(input)
     weight = _class_weight("cross_entropy", weight, scores)
-    if target.dtype.kind == "f":
+    if is_floating(target.dtype):
         if target.shape != input.shape:
             raise ValueError(f"cross_entropy: expected probabilities of shape {input.shape}, got {target.shape}")
         probabilities, _ = _rows(target)
@@ -60,6 +63,7 @@ def cross_entropy(
     return loss.reshape(restore) if reduction == "none" else loss
 
 
+@in_float32
 def nll_loss(
     input: Tensor, target: Any, weight: Any = None, ignore_index: int = -100, reduction: str = "mean"
 ) -> Tensor:
@@ -84,17 +88,20 @@ def nll_loss(
     return losses.sum() / row_weight.sum() if reduction == "mean" else losses.sum()
 
 
+@in_float32
 def mse_loss(input: Tensor, target: Any, reduction: str = "mean") -> Tensor:
     """(input - target)^2."""
     difference = _difference("mse_loss", input, target, reduction)
     return reduce(difference * difference, reduction)
 
 
+@in_float32
 def l1_loss(input: Tensor, target: Any, reduction: str = "mean") -> Tensor:
     """|input - target|."""
     return reduce(_difference("l1_loss", input, target, reduction).abs(), reduction)
 
 
+@in_float32
 def binary_cross_entropy(input: Tensor, target: Any, weight: Any = None, reduction: str = "mean") -> Tensor:
     """-(t log p + (1 - t) log(1 - p)) for probabilities p in [0, 1]; each logarithm is at least -100."""
     target = _same_shape("binary_cross_entropy", input, target, reduction)
@@ -102,6 +109,7 @@ def binary_cross_entropy(input: Tensor, target: Any, weight: Any = None, reducti
     return reduce(losses if weight is None else losses * _of_dtype(weight, input), reduction)
 
 
+@in_float32
 def binary_cross_entropy_with_logits(
     input: Tensor, target: Any, weight: Any = None, pos_weight: Any = None, reduction: str = "mean"
 ) -> Tensor:
@@ -112,6 +120,7 @@ def binary_cross_entropy_with_logits(
     return reduce(losses if weight is None else losses * _of_dtype(weight, input), reduction)
 
 
+@in_float32
 def multi_margin_loss(
     input: Tensor, target: Any, p: int = 1, margin: float = 1.0, weight: Any = None, reduction: str = "mean"
 ) -> Tensor:
@@ -148,16 +157,19 @@ def multi_margin_loss(
 # Losses of a score against a sign: the target is -1 or +1, the margin m = target * input.
 
 
+@in_float32
 def soft_margin_loss(input: Tensor, target: Any, reduction: str = "mean") -> Tensor:
     """The logistic loss log(1 + exp(-m)), m = target * input, in nats."""
     return reduce(softplus(-_margin("soft_margin_loss", input, target, reduction), threshold=float("inf")), reduction)
 
 
+@in_float32
 def hinge_loss(input: Tensor, target: Any, margin: float = 1.0, reduction: str = "mean") -> Tensor:
     """max(0, margin - m), m = target * input. C. Cortes and V. Vapnik, 1995."""
     return reduce((margin - _margin("hinge_loss", input, target, reduction)).relu(), reduction)
 
 
+@in_float32
 def modified_huber_loss(input: Tensor, target: Any, reduction: str = "mean") -> Tensor:
     """max(0, 1 - m)^2 for m >= -1, else -4 m, with m = target * input. T. Zhang, 2004."""
     m = _margin("modified_huber_loss", input, target, reduction)
@@ -165,11 +177,13 @@ def modified_huber_loss(input: Tensor, target: Any, reduction: str = "mean") -> 
     return reduce(where(m >= -1, square, -4 * m), reduction)
 
 
+@in_float32
 def exponential_loss(input: Tensor, target: Any, reduction: str = "mean") -> Tensor:
     """exp(-m), m = target * input: the loss of AdaBoost. J. Friedman, T. Hastie and R. Tibshirani, 2000."""
     return reduce((-_margin("exponential_loss", input, target, reduction)).exp(), reduction)
 
 
+@in_float32
 def sigmoid_loss(input: Tensor, target: Any, reduction: str = "mean") -> Tensor:
     """1 / (1 + exp(m)), m = target * input: a smooth count of mistakes. L. Mason et al., 1999."""
     return reduce((-_margin("sigmoid_loss", input, target, reduction)).sigmoid(), reduction)

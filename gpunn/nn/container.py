@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from .fusion import steps
 from .module import Module
 
 
@@ -67,7 +68,7 @@ class Sequential(_Listed):
     """Modules one after another: each takes the output of the one before.
 
     ``Sequential(first, second, ...)`` or ``Sequential(OrderedDict(name=first, ...))``; ``net[0]`` is a module,
-    ``net[:3]`` a Sequential of the same modules.
+    ``net[:3]`` a Sequential of the same modules. Some neighbours are computed together, with the same results (see `fusion`).
     """
 
     def __init__(self, *modules: Any) -> None:
@@ -84,8 +85,8 @@ class Sequential(_Listed):
         return self._at(index)
 
     def forward(self, x: Any) -> Any:
-        for module in self:
-            x = module(x)
+        for step in steps(self):
+            x = step(x)
         return x
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from gpunn.device import resolve
+from gpunn.dtypes import is_floating
 from gpunn.errors import GpunnError
 from gpunn.tensor import Tensor
 
@@ -15,7 +16,7 @@ from .parameter import Parameter
 
 # Where a module keeps what is registered under a name, and what may stand there.
 REGISTRIES = {"_parameters": "a Parameter", "_buffers": "a Tensor", "_modules": "a Module"}
-DTYPE_NAMES = ("float16", "float32", "float64")
+DTYPE_NAMES = ("float16", "float32", "float64", "bfloat16")
 
 
 class ShapeError(GpunnError, ValueError):
@@ -319,6 +320,10 @@ class Module:
         """Cast parameters and floating buffers to float16."""
         return self.to(dtype="float16")
 
+    def bfloat16(self) -> Module:
+        """Cast parameters and floating buffers to bfloat16."""
+        return self.to(dtype="bfloat16")
+
     # --- calling ------------------------------------------------------------------------------------------------
 
     def forward(self, *inputs: Any, **options: Any) -> Any:
@@ -387,5 +392,5 @@ def _fits(array: Any, target: Tensor) -> bool:
 def _move(value: Tensor, backend: Any, dtype: Any) -> None:
     for part in (value, value.grad):
         if part is not None:
-            moved = part.detach().to(backend, dtype if part.dtype.kind == "f" else None)
+            moved = part.detach().to(backend, dtype if is_floating(part.dtype) else None)
             part.data, part.backend = moved.data, moved.backend

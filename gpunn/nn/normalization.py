@@ -69,7 +69,8 @@ class _BatchNorm(Module):
         if self.bias is not None:
             init.zeros_(self.bias)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, rectify: bool = False) -> Tensor:
+        """``rectify`` applies ReLU to the result, in the same operation."""
         if x.ndim not in self.dimensions or x.shape[1] != self.num_features:
             shapes = " or ".join(shape.replace("C", str(self.num_features)) for shape in self.shapes)
             raise ShapeError(
@@ -86,7 +87,8 @@ class _BatchNorm(Module):
             self.num_batches_tracked.copy_(self.num_batches_tracked + 1)
             if momentum is None:
                 momentum = 1.0 / float(self.num_batches_tracked.item())
-        return F.batch_norm(
+        normalize = F.batch_norm_relu if rectify else F.batch_norm
+        return normalize(
             x,
             self.running_mean if tracked else None,
             self.running_var if tracked else None,

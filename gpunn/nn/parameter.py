@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gpunn.device import resolve
+from gpunn.dtypes import as_dtype
 from gpunn.tensor import Tensor, tensor
 
 
@@ -28,10 +29,10 @@ class Parameter(Tensor):
 def filters(shape: tuple[int, ...], device: str | None = None, dtype: Any = None) -> Parameter:
     """`parameter` for the filters (O, C, KH, KW) of a convolution, in the memory order that the device reads best."""
     backend = resolve(device)
-    return Parameter(Tensor(backend.zero_filters(shape, dtype or "float32"), backend))
+    return Parameter(Tensor(backend.zero_filters(shape, as_dtype(dtype or "float32")), backend))
 
 
 def parameter(shape: tuple[int, ...], device: str | None = None, dtype: Any = None) -> Parameter:
     """A parameter of zeros (float32 unless ``dtype``) that waits for an initializer."""
     backend = resolve(device)
-    return Parameter(Tensor(backend.zeros(shape, dtype=dtype or "float32"), backend))
+    return Parameter(Tensor(backend.zeros(shape, as_dtype(dtype or "float32")), backend))

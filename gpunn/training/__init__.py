@@ -6,11 +6,13 @@ from gpunn.training.curves import draw_curves
 from gpunn.training.evaluation import evaluate
 from gpunn.training.interruption import TrainingInterrupted
 from gpunn.training.run_directory import RunDirectory
+from gpunn.training.scaling import GradScaler
 from gpunn.training.trainer import Trainer
 
 __all__ = [
     "Callback",
     "Checkpoint",
+    "GradScaler",
     "RunDirectory",
     "Trainer",
     "TrainingInterrupted",

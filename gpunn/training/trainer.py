@@ -14,17 +14,18 @@ from typing import Any
 from gpunn.device import resolve
 from gpunn.errors import CheckpointError, ConfigError, DataError, NonFiniteError
 from gpunn.nn import Module
-from gpunn.optim import clip_grad_norm_, clip_grad_value_
 from gpunn.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
 from gpunn.random import default_generator
 from gpunn.training import checkpoint as checkpoints
 from gpunn.training.callbacks import Callback
+from gpunn.training.captured import CapturedStep
 from gpunn.training.curves import draw_curves
 from gpunn.training.evaluation import Batches, evaluate, on_device, without_warnings
 from gpunn.training.interruption import StopRequest, TrainingInterrupted
 from gpunn.training.metrics import Reading, RunningMetrics
 from gpunn.training.progress import Progress
 from gpunn.training.run_directory import RunDirectory
+from gpunn.training.step import TrainingStep
 
 
 class Trainer:
@@ -36,6 +37,9 @@ class Trainer:
         scheduler: one of ``gpunn.optim.lr_scheduler``. ``schedule_every``: "step" or "epoch"; None takes "step" for
             OneCycleLR and "epoch" for the others. ReduceLROnPlateau is given the validation loss, each epoch.
         device: where to train; None is where the net is.
+        amp: "bf16" or "fp16" trains in mixed precision (`gpunn.autocast`): products in that half precision, all else and
+            the parameters in float32. fp16 scales the loss (`GradScaler`). Evaluation stays in float32.
+        cuda_graph: on a GPU, record a step once and let the device repeat it (`CapturedStep`); the results are the same.
         clip_norm, clip_value: bounds for the norm of all gradients together and for each element.
         early_stopping: stop after so many epochs without a lower validation loss.
         run_directory: a folder (or ``RunDirectory``) for checkpoints, metrics and curves; None writes nothing.
@@ -68,6 +72,8 @@ class Trainer:
         scheduler: Any = None,
         schedule_every: str | None = None,
         device: str | None = None,
+        amp: str | None = None,
+        cuda_graph: bool = False,
         clip_norm: float | None = None,
         clip_value: float | None = None,
         early_stopping: int | None = None,
@@ -98,8 +104,8 @@ class Trainer:
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.schedule_every = schedule_every
-        self.clip_norm = clip_norm
-        self.clip_value = clip_value
+        make_step = CapturedStep if cuda_graph else TrainingStep
+        self._step = make_step(net, loss, optimizer, amp=amp, clip_norm=clip_norm, clip_value=clip_value)
         self.early_stopping = early_stopping
         self.run_directory = run_directory
         self.checkpoint_every = checkpoint_every
@@ -233,15 +239,7 @@ class Trainer:
 
     def _train_step(self, inputs: Any, targets: Any) -> None:
         inputs, targets = on_device(self.backend, self.dtype, inputs, targets)
-        self.optimizer.zero_grad()
-        outputs = self.net(inputs)
-        loss = self.loss(outputs, targets)
-        loss.backward()
-        if self.clip_value is not None:
-            clip_grad_value_(self.net.parameters(), self.clip_value)
-        if self.clip_norm is not None:
-            clip_grad_norm_(self.net.parameters(), self.clip_norm)
-        self.optimizer.step()
+        loss, outputs = self._step(inputs, targets)
         if self.scheduler is not None and self.schedule_every == "step":
             self.scheduler.step()
         self.step += 1
@@ -309,6 +307,7 @@ class Trainer:
             "scheduler": self.scheduler.state_dict() if self.scheduler is not None else None,
             "loader": loader.state_dict() if hasattr(loader, "state_dict") else None,
             "random": default_generator.get_state(),
+            "scaler": self._step.scaler.state_dict() if self._step.scaler is not None else None,
         }
         return checkpoints.Checkpoint(
             self.net.state_dict(), self.optimizer.state_dict(), training, {**self.description, "epochs": self.epoch}
@@ -326,6 +325,8 @@ class Trainer:
             if training["loader"] is not None and hasattr(train_loader, "load_state_dict"):
                 train_loader.load_state_dict(training["loader"])
             default_generator.set_state(training["random"])
+            if self._step.scaler is not None:
+                self._step.scaler.load_state_dict(training["scaler"])
             self.epoch = int(training["epoch"])
             self.step = int(training["step"])
             self.history = list(training["history"])

@@ -80,7 +80,7 @@ def test_arrays(device: str) -> None:
     assert be.asarray([1, 2], dtype="float32").dtype == "float32"
     assert be.zeros((0, 2), "int64").shape == (0, 2)
     be.synchronize()
-    assert (be.memory_used() is None) == (not device.startswith("cuda"))
+    assert (be.memory_used() is None) == (not device.startswith("cuda:"))
     assert device in repr(be)
 
 
@@ -108,3 +108,15 @@ def test_dropout_counts_in_the_order_of_the_shape(device: str) -> None:
     np.testing.assert_array_equal(one, reference)
     np.testing.assert_array_equal(two, reference)
     assert abs((one > 0).mean() - 0.6) < 0.15
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_families_do_not_share_private_names(backend: type[Backend]) -> None:
+    """A helper of one family must not take the place of another family's."""
+    owners: dict[str, list[str]] = {}
+    for family in backend.__mro__:
+        if family.__module__.startswith(backend.__module__.rpartition(".")[0]):
+            for name in vars(family):
+                if name.startswith("_") and not name.startswith("__"):
+                    owners.setdefault(name, []).append(family.__name__)
+    assert not {name: families for name, families in owners.items() if len(families) > 1}

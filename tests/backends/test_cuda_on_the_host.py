@@ -74,14 +74,41 @@ def test_the_message_is_that_of_the_cpu(cuda: CudaBackend) -> None:
     assert str(on_device.value) == str(on_host.value)
 
 
-def test_flags_are_not_hoarded(cuda: CudaBackend) -> None:
-    for _ in range(2500):
-        cuda.check_labels(labels(cuda, 0), 1, None)
-    assert len(cuda._label_checks) <= 1001
+@pytest.mark.parametrize("wrong", [-1, 3, 2**31 - 1, 2**40])
+def test_a_wrong_label_of_a_loss_and_the_device_after_it(cuda: CudaBackend, wrong: int) -> None:
+    scores = np.array([[1.0, 2.0, 0.5], [3.0, -1.0, 0.0]], np.float32)
+    for function in (F.cross_entropy, F.nll_loss, F.multi_margin_loss):
+        x = gpunn.tensor(scores, device="cuda", requires_grad=True)
+        loss = function(x, np.array([2, wrong]))
+        if function is F.cross_entropy:
+            loss.backward()  # nobody has noticed
+        with pytest.raises(LabelError, match=f"label {wrong} in row 1 is out of range: expected 0 <= label <= 2"):
+            loss.item()
+        right = function(gpunn.tensor(scores, device="cuda"), np.array([2, 1]))
+        assert right.item() == pytest.approx(function(gpunn.tensor(scores), np.array([2, 1])).item(), rel=1e-6)
+
+
+def test_labels_are_checked_without_waiting(cuda: CudaBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only who reads something waits for the device. The note on it is always the same memory, and copied if need be."""
+    copies: list[Any] = []
+    monkeypatch.setattr(cuda.xp, "asnumpy", lambda array: copies.append(array) or array.get())
+    for _ in range(3):
+        cuda.check_labels(labels(cuda, 0, 7), 1, None)
+    note = cuda.label_flag.allocate()
+    assert copies == []
+    with pytest.raises(LabelError, match="label 7 in row 1"):
+        cuda.to_numpy(cuda.asarray([1.0]))
+    assert copies == [note]
+    cuda.to_numpy(cuda.asarray([1.0]))
+    assert len(copies) == 2
+    cuda.check_labels(labels(cuda, 0), 1, None)
+    cuda.to_numpy(cuda.asarray([1.0]))
+    assert len(copies) == 4
+    assert copies[2] is note
 
 
 def test_tensors_and_losses(cuda: CudaBackend) -> None:
-    """The array code of the reference over the stand-in; the wrong label shows when the loss is read."""
+    """Kernels and array code over the stand-in; the wrong label shows when the loss is read."""
     x = gpunn.tensor([[1.0, 2.0], [3.0, -1.0]], device="cuda", requires_grad=True)
     assert x.device == "cuda:0"
     loss = F.cross_entropy(x, np.array([0, 1]))

@@ -286,7 +286,7 @@ def test_interrupted_by_ctrl_c_and_resumed(tmp_path: Path, pictures: Path) -> No
     ("argv", "message"),
     [
         (["trian"], "unknown command 'trian': did you mean train?"),
-        (["parity"], "unknown command 'parity'"),
+        (["bensh"], "unknown command 'bensh'"),
         (["train", "--modle", "mlp"], "unknown option --modle: did you mean --model?"),
         (["train", "--model", "lenet"], "unknown model 'lenet': did you mean lenet5?"),
         (["train", "--model", "autoencoder"], "model 'autoencoder' gives no classes"),

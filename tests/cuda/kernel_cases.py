@@ -31,8 +31,12 @@ def wide(values: Any) -> np.ndarray:
     return np.asarray(values).astype(np.float64)
 
 
-def assert_close(actual: Any, oracle: Any, terms: int = 1, rounding: float = 1.0, what: str = "") -> None:
+def assert_close(
+    actual: Any, oracle: Any, terms: int = 1, rounding: float = 1.0, what: str = "", scale: float = 0.0
+) -> None:
     """|actual - oracle| <= atol + rtol |oracle|, rtol = c eps(dtype) sqrt(terms), atol the same times the largest |oracle|.
+
+    ``scale`` is the least that counts as largest: the size of the terms of a sum that may cancel.
 
     NaN and infinities must be where the oracle has them.
     """
@@ -41,5 +45,5 @@ def assert_close(actual: Any, oracle: Any, terms: int = 1, rounding: float = 1.0
     rtol = rounding * ROUNDINGS * float(ml_dtypes.finfo(actual.dtype).eps) * terms**0.5
     finite = np.abs(oracle[np.isfinite(oracle)])
     np.testing.assert_allclose(
-        wide(actual), oracle, rtol=rtol, atol=rtol * float(finite.max(initial=0.0)), equal_nan=True, err_msg=what
+        wide(actual), oracle, rtol=rtol, atol=rtol * float(finite.max(initial=scale)), equal_nan=True, err_msg=what
     )

@@ -361,7 +361,7 @@ def test_to_with_a_dtype_twice_is_an_error():
 
 @pytest.mark.parametrize("dtype", [np.int64, "int32", gpunn.bool, int])
 def test_to_takes_floating_dtypes_alone(dtype):
-    with pytest.raises(TypeError, match="to: expected a dtype of float16, float32, float64, got "):
+    with pytest.raises(TypeError, match="to: expected a dtype of float16, float32, float64, bfloat16, got "):
         nn.Linear(1, 1).to(dtype=dtype)
 
 

@@ -87,12 +87,12 @@ def pooling_misuses(name: str) -> list[Misuse]:
     ]
 
 
-def normalized(training: bool, **options: Any) -> Any:
+def normalized(training: bool, function: Any = F.batch_norm, **options: Any) -> Any:
     """batch_norm with running statistics of its own; their new values are results too."""
 
     def call(x: Any, mean: Any, variance: Any, weight: Any, bias: Any) -> Any:
         mean, variance = mean.detach().clone(), variance.detach().clone()
-        return F.batch_norm(x, mean, variance, weight, bias, training, **options), mean, variance
+        return function(x, mean, variance, weight, bias, training, **options), mean, variance
 
     return call
 
@@ -101,6 +101,23 @@ def expected_norm(training: bool, **options: Any) -> Any:
     return lambda x, mean, variance, weight, bias: oracles.batch_norm(
         x, mean, variance, weight, bias, training, **options
     )
+
+
+def expected_norm_relu(training: bool) -> Any:
+    def oracle(*inputs: Any) -> Any:
+        y, mean, variance = oracles.batch_norm(*inputs, training)
+        return np.maximum(y, 0), mean, variance
+
+    return oracle
+
+
+def norm_edges(training: bool) -> list[Edge]:
+    """A NaN spoils its channel's statistics, and so the channel; in evaluation only itself."""
+    x = numbers(3, 4, 5)
+    x[1, 2, 3] = NAN
+    if not training:
+        x[0, 1, 0], x[0, 1, 1], x[2, 3, 4] = INF, -INF, -INF
+    return [Edge(x, numbers(4), numbers(4, low=0.5), numbers(4), numbers(4))]
 
 
 def norm_samples(training: bool) -> list[Sample]:
@@ -118,13 +135,13 @@ def norm_samples(training: bool) -> list[Sample]:
     return samples
 
 
-def norm_misuses() -> list[Misuse]:
+def norm_misuses(name: str = "batch_norm") -> list[Misuse]:
     ones = np.ones(3)
     return [
-        Misuse(r"batch_norm: expected input of shape \(N, C\) or \(N, C, ...\), got \(3,\)", ones, ones, ones, ones, ones),
-        Misuse(r"batch_norm: expected weight of shape \(3,\) for input \(2, 3\), got \(2,\)",
+        Misuse(rf"{name}: expected input of shape \(N, C\) or \(N, C, ...\), got \(3,\)", ones, ones, ones, ones, ones),
+        Misuse(rf"{name}: expected weight of shape \(3,\) for input \(2, 3\), got \(2,\)",
                numbers(2, 3), ones, ones, np.ones(2), ones),
-        Misuse(r"batch_norm: expected running_mean of shape \(4,\) for input \(2, 4\), got \(3,\)",
+        Misuse(rf"{name}: expected running_mean of shape \(4,\) for input \(2, 4\), got \(3,\)",
                numbers(2, 4), ones, ones, None, None),
     ]  # fmt: skip
 
@@ -167,6 +184,11 @@ ROWS = [
               expected_norm(True, momentum=0.5, eps=0.1), norm_samples(True), constants=(1, 2), rounding=4, gradient_rounding=8),
     Operation("batch_norm in evaluation", normalized(False), expected_norm(False), norm_samples(False), constants=(1, 2),
               rounding=2, misuses=norm_misuses()),
+    Operation("batch_norm_relu in training", normalized(True, F.batch_norm_relu), expected_norm_relu(True), norm_samples(True),
+              constants=(1, 2), rounding=4, gradient_rounding=8, edges=norm_edges(True), misuses=norm_misuses("batch_norm_relu")),
+    Operation("batch_norm_relu in evaluation", normalized(False, F.batch_norm_relu), expected_norm_relu(False),
+              norm_samples(False), constants=(1, 2), rounding=2, edges=norm_edges(False),
+              misuses=norm_misuses("batch_norm_relu")),
     Operation("batch_norm without running statistics", lambda x, w: F.batch_norm(x, None, None, w, None, True),
               lambda x, w: oracles.batch_norm(x, np.zeros(3), np.ones(3), w, None, True)[0],
               [Sample(numbers(4, 3, 2), numbers(3), terms=8)], rounding=4, gradient_rounding=8),

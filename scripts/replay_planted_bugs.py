@@ -8,7 +8,6 @@ With words, only the bugs whose name or file has one of them, and nothing is wri
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -46,13 +45,13 @@ def replay(bug: Bug) -> tuple[Bug, str | None]:
 
 
 def summary(lines: list[str]) -> str:
-    """Of an emulator's error its one line; of a wrong value which one, and how far off."""
+    """Of an emulator's error its one line; of wrong values what was compared, and how far off they are."""
     for line in lines:
-        if "EmulatorError" in line:
-            return re.sub(r"^.*EmulatorError: ", "", line)
-    told = [line for line in lines if line and not line.startswith(("assert", "(", "["))]
-    mismatch = [line for line in lines if line.startswith(("Mismatched", "Max absolute difference"))]
-    return "; ".join([*told[1:2], *mismatch]) if mismatch else (told or lines)[0]
+        if "EmulatorError: " in line:
+            return line.partition("EmulatorError: ")[2]
+    told = [line.removeprefix("AssertionError: ") for line in lines if line not in ("", "AssertionError:")]
+    telling = ("Mismatched", "Max absolute difference", "nan location", "inf location")
+    return "; ".join([*told[:2], *(line for line in told[2:] if line.startswith(telling))])
 
 
 def main(words: list[str]) -> int:
@@ -60,7 +59,9 @@ def main(words: list[str]) -> int:
     rows, unnoticed = [], []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for bug, message in pool.map(replay, bugs):
-            print(f"{'caught' if message else 'UNNOTICED':9}  {bug.file}: {bug.name}: {message or bug.test}", flush=True)
+            print(
+                f"{'caught' if message else 'UNNOTICED':9}  {bug.file}: {bug.name}: {message or bug.test}", flush=True
+            )
             if message is None:
                 unnoticed.append(bug)
             cell = (message or "").replace("|", "\\|").replace("<", "&lt;")

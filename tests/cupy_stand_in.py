@@ -9,6 +9,7 @@ from __future__ import annotations
 import types
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -101,15 +102,18 @@ def _need_emulator() -> None:
 
 
 class RawModule:
-    def __init__(self, code: str, options: tuple[str, ...] = (), backend: str = "nvcc") -> None:
+    def __init__(self, streams: Streams, code: str, options: tuple[str, ...] = (), backend: str = "nvcc") -> None:
         _need_emulator()
         from backends.emulator.module import Module
 
         assert backend == "nvrtc"
+        self._streams = streams
         self._module = Module(code, "kernels.cu", options, checked=False)
 
     def get_function(self, name: str) -> Any:
-        return _on_numpy(self._module.get_function(name))
+        """While a graph is being captured the kernel does not run: what it reads is uploaded when the capture is over."""
+        run = _on_numpy(self._module.get_function(name))
+        return lambda *arguments, **options: None if self._streams.capturing else run(*arguments, **options)
 
 
 def _generated(kind: str) -> Any:
@@ -198,7 +202,7 @@ def make(driver: Any = 13000, devices: Any = 1) -> Any:
         "errstate": np.errstate,
         "asnumpy": lambda array: array.get(),
         "get_default_memory_pool": lambda: types.SimpleNamespace(used_bytes=lambda: 4096),
-        "RawModule": RawModule,
+        "RawModule": partial(RawModule, streams),
         "ElementwiseKernel": _generated("ElementwiseKernel"),
         "ReductionKernel": _generated("ReductionKernel"),
         "cuda": types.SimpleNamespace(
@@ -217,4 +221,7 @@ def make(driver: Any = 13000, devices: Any = 1) -> Any:
         setattr(cupy, name, value)
     for name in ("asarray", "array"):
         setattr(cupy, name, streams.no_copies_within(getattr(cupy, name)))
+    # While a graph is being captured kernels leave their outputs as they are: not at random.
+    for name in ("empty", "empty_like"):
+        setattr(cupy, name, getattr(cupy, name.replace("empty", "zeros")))
     return cupy

@@ -35,3 +35,21 @@ class BranchlessActivations(Activations):
 
         for_each(mask, images(out))
         return (dx,)
+
+    def bias_relu(self, x: Any, bias: Any) -> tuple[Any, Any]:
+        if bias.dtype != x.dtype:
+            return super().bias_relu(x, bias)
+        out, by_channel = np.empty_like(x), bias.reshape((1, -1) + (1,) * (x.ndim - 2))
+
+        def add(part: slice) -> None:
+            np.maximum(np.add(x[part], by_channel, out=out[part]), 0, out=out[part])
+
+        for_each(add, images(x))
+        return out, out
+
+    def bias_relu_backward(self, out: Any, dout: Any) -> tuple[Any, ...]:
+        if dout.size == 0 or dout.dtype.kind != "f" or dout.itemsize < 4:
+            return super().bias_relu_backward(out, dout)
+        (dx,) = self.relu_backward(out, dout)
+        rows = np.moveaxis(dx, 1, -1).reshape(-1, dx.shape[1])  # no copy where the channels stand last
+        return dx, rows.sum(axis=0)

@@ -36,11 +36,12 @@ class Memory(ctypes.Structure):
 
 
 class Named(NamedTuple):
-    """How an error speaks of a `Memory`: "argument x", and how long its elements are in bytes."""
+    """How an error speaks of a `Memory`: "argument x", its elements' length in bytes, and how many there are."""
 
     name: str
     element: int
     count: int
+    unit: str = "element"
 
 
 class Launch(ctypes.Structure):
@@ -126,7 +127,7 @@ def _words(report: Report, kernel: str, library: Path, base: int, memory: Sequen
         if report.count:
             few = f" ({report.count} of {about.count} elements were not)" if about.count > 1 else ""
             return f"{kernel}: {about.name}: element {element} was never written{few}"
-        parts.append(f"{about.name}: element {element}{inside} of {about.count}")
+        parts.append(f"{about.name}: {about.unit} {element}{inside} of {about.count}")
     if report.address:
         parts.append(f"at {_place(library, report.address - base)}")
     if report.has_thread:

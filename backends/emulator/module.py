@@ -94,7 +94,7 @@ class Module:
             return Memory(address, symbol.size, 1, 0, 1, 0), Named("a guard", 1, symbol.size)
         is_shared = symbol.name.startswith("_ZZ")
         name = f"{'__shared__' if is_shared else 'variable'} {_variable_name(symbol.name)}"
-        return Memory(address, symbol.size, 1, 1, not is_shared, is_shared), Named(name, 1, symbol.size)
+        return Memory(address, symbol.size, 1, 1, not is_shared, is_shared), Named(name, 1, symbol.size, "byte")
 
 
 def _variable_name(mangled: str) -> str:
@@ -147,7 +147,7 @@ class Kernel:
                     outputs += [array] if not is_const else []
         if shared_mem:
             start = ctypes.addressof(ctypes.c_char.in_dll(machine(), "emulator_dynamic_shared"))
-            pieces.append((Memory(start, shared_mem, 1, 1, 0, 1), Named("dynamic shared memory", 1, shared_mem)))
+            pieces.append((Memory(start, shared_mem, 1, 1, 0, 1), Named("dynamic shared memory", 1, shared_mem, "byte")))
         pieces += self.module.variables
         with one_at_a_time:
             self._run(grid_index, block_index, values, pieces)

@@ -89,7 +89,7 @@ class EmulatedRuntime(Runtime):
         return memory.output_like(array)
 
     def address(self, array: Any) -> int:
-        return int(array.ctypes.data)
+        return memory.address(array)
 
     def pointer_table(self, arrays: Sequence[Any]) -> Any:
         return memory.pointer_table(arrays)

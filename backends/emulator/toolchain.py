@@ -34,7 +34,10 @@ COMMON = (
     "-fno-rtti", "-U_FORTIFY_SOURCE", "-fno-stack-protector", "-fcf-protection=none", "-w",
 )  # fmt: skip
 # The compiler puts calls of the machine's functions where memory is accessed or an operation may be undefined.
-CHECKED = ("-O1", "-fsanitize=thread", "-fsanitize=bounds,shift,signed-integer-overflow,integer-divide-by-zero")
+CHECKED = (
+    "-O1", "-fsanitize=thread",
+    "-fsanitize=bounds,alignment,shift,signed-integer-overflow,integer-divide-by-zero",
+)  # fmt: skip
 FAST = ("-O2",)
 WITHOUT_CALLS = "--param=tsan-instrument-func-entry-exit=0"  # known since version 11
 MACHINE_FLAGS = ("-std=c++17", "-O2", "-g1", "-fPIC", "-pipe", "-fvisibility=hidden", "-fno-exceptions", "-w")

@@ -1,6 +1,7 @@
 """Differentiable functions, with PyTorch's names, arguments and results; a file per family."""
 
 from .activation import (
+    bias_relu,
     elu,
     leaky_relu,
     log_softmax,
@@ -34,7 +35,7 @@ from .normalization import batch_norm, batch_norm_relu
 from .pooling import adaptive_avg_pool2d, avg_pool2d, max_pool2d
 
 __all__ = [
-    "adaptive_avg_pool2d", "avg_pool2d", "batch_norm", "batch_norm_relu", "binary_cross_entropy",
+    "adaptive_avg_pool2d", "avg_pool2d", "batch_norm", "batch_norm_relu", "bias_relu", "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "cat", "conv2d", "cross_entropy", "dropout", "elu", "exponential_loss", "hinge_loss", "l1_loss", "leaky_relu",
     "linear", "log_softmax", "max_pool2d", "maximum", "maxout", "minimum", "modified_huber_loss", "mse_loss",

@@ -95,5 +95,5 @@ def _batch_norm(
 
 def _move_towards(running: Tensor, batch: Any, momentum: float) -> None:
     """running = (1 - momentum) running + momentum batch, in place; the batch's may be of a wider dtype."""
-    running.data[...] = (running.data + momentum * (batch - running.data)).astype(running.dtype, copy=False)
+    running.data += (momentum * (batch - running.data)).astype(running.dtype, copy=False)
     running.version.count += 1

@@ -94,7 +94,8 @@ class Conv2d(Module):
         height, width = (0, 0) if isinstance(self.padding, str) else self.padding
         return width, width, height, height
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, rectify: bool = False) -> Tensor:
+        """``rectify`` applies ReLU to the result, together with the bias."""
         if x.ndim not in (3, 4) or x.shape[-3] != self.in_channels:
             raise ShapeError(f"{self._title()}: expected input of shape (N, {self.in_channels}, H, W), got {x.shape}")
         left, right, top, bottom = rims = self._rims()
@@ -108,7 +109,11 @@ class Conv2d(Module):
         padding: int | tuple[int, int] | str = self.padding
         if self.padding_mode != "zeros":
             x, padding = F.pad(x, rims, mode=self.padding_mode), 0
-        return F.conv2d(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
+        options = self.stride, padding, self.dilation, self.groups
+        if rectify and self.bias is not None and x.ndim == 4:
+            return F.bias_relu(F.conv2d(x, self.weight, None, *options), self.bias)
+        out = F.conv2d(x, self.weight, self.bias, *options)
+        return F.relu(out) if rectify else out
 
     def extra_repr(self) -> str:
         parts = [f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"]

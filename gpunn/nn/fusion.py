@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from .activation import ReLU
+from .convolution import Conv2d
+from .linear import Linear
 from .module import Module
 from .normalization import BatchNorm1d, BatchNorm2d
 
 # Modules whose forward(x, rectify=True) does the work of a ReLU behind them too.
-RECTIFYING = (BatchNorm1d, BatchNorm2d)
+RECTIFYING = (BatchNorm1d, BatchNorm2d, Conv2d, Linear)
 FORWARDS: dict[type[Module], Any] = {kind: kind.forward for kind in (*RECTIFYING, ReLU)}
 
 

@@ -56,13 +56,17 @@ class Linear(Module):
     def reset_parameters(self) -> None:
         uniform_by_fan_in_(self.weight, self.bias)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, rectify: bool = False) -> Tensor:
+        """``rectify`` applies ReLU to the result, together with the bias."""
         if x.ndim < 1 or x.shape[-1] != self.in_features:
             raise ShapeError(
                 f"Linear({self.in_features}, {self.out_features}): expected input of shape "
                 f"(..., {self.in_features}), got {x.shape}"
             )
-        return F.linear(x, self.weight, self.bias)
+        if rectify and self.bias is not None and x.ndim == 2:
+            return F.bias_relu(F.linear(x, self.weight), self.bias)
+        out = F.linear(x, self.weight, self.bias)
+        return F.relu(out) if rectify else out
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"

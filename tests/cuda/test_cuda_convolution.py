@@ -154,7 +154,7 @@ def fresh() -> Any:
         launched.append(kernel)
         launch(file, kernel, *arguments, **more)
 
-    backend.launch = watched  # type: ignore[method-assign]
+    backend.launch = watched
     return backend, launched
 
 

@@ -10,7 +10,7 @@ import pytest
 from cuda.kernel_cases import DTYPES, ORACLE, assert_close, numbers, rounded, wide
 
 from backends import emulator
-from backends.cuda import layout
+from backends.cuda import layout, softmax
 
 REDUCTIONS = ("mean", "sum", "none")
 CLASSES = (1, 2, 10, 31, 32, 33, 256, 257, 1000)
@@ -129,6 +129,14 @@ def test_long_rows(dtype: str, emulated: Any) -> None:
         for classes in (5000, 30_001, 100_003):
             logits = rounded(numbers(3, classes, seed=1, scale=3), dtype)
             compare(fast, logits, np.array([0, classes - 1, 77]), "long", label_smoothing=0.1)
+
+
+def test_rows_that_shared_memory_does_not_hold(emulated: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(softmax, "MOST_KEPT_BYTES", 0)
+    with emulated.scope():
+        for classes in (300, 301):
+            logits = numbers(4, classes, scale=3).astype("float32")
+            compare(emulated, logits, labels_for(4, classes, -100), "not kept", label_smoothing=0.1)
 
 
 def test_many_rows(emulated: Any) -> None:

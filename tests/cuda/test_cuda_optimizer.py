@@ -13,6 +13,7 @@ from cuda.kernel_cases import DTYPES, ORACLE, assert_close, numbers, rounded, wi
 import backends
 from backends.cuda import array_lists
 from backends.cuda.array_lists import chunk_table
+from backends.cuda.capture import Recording
 
 SGD = {"lr": 0.1, "dampening": 0.0, "weight_decay": 0.0, "nesterov": False, "maximize": False, "first_step": False}
 RMSPROP = {"lr": 0.05, "alpha": 0.9, "eps": 1e-3, "weight_decay": 0.0, "momentum": 0.0, "maximize": False}
@@ -257,6 +258,26 @@ def test_constants_of_a_launch_do_not_change_from_step_to_step(emulated: Any, mo
             step(emulated, rule, changed, **changes)
         assert launches[0] == launches[1]
         assert not np.array_equal(lists[0][0], changed[0][0])
+
+
+def test_a_recorded_step_follows_a_schedule(emulated: Any) -> None:
+    lists = lists_for("adamw", (5, 700), "float32")
+    oracle = copied(lists, wide)
+    recording = Recording(emulated)
+
+    def work() -> None:
+        with recording.host_half():
+            step(emulated, "adamw", lists)
+
+    recording.capture(work, first_stream=0)
+    recording.launch()
+    step(ORACLE, "adamw", oracle)
+    later = {"lr": 0.5, "step": 4}
+    assert recording.refill(lambda: step(emulated, "adamw", lists, **later))
+    recording.launch()
+    step(ORACLE, "adamw", oracle, **later)
+    assert_lists_close(lists, oracle, 8, "recorded")
+    assert not recording.refill(lambda: step(emulated, "adamw", lists, beta1=0.5))
 
 
 def test_tables_are_uploaded_once(emulated: Any, monkeypatch: pytest.MonkeyPatch) -> None:

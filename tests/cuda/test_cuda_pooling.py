@@ -15,7 +15,7 @@ from backends.cuda.windows import Windows
 from backends.geometry import output_size
 
 # Packs with and without a rest for each dtype, no image, one, one pixel, one row, more outputs than a block has threads.
-SHAPES = [
+SHAPES: list[tuple[Any, ...]] = [
     (2, 3, 7, 6),
     (1, 8, 5, 6),
     (2, 16, 4, 3),
@@ -39,7 +39,7 @@ WINDOWS: list[tuple[Any, ...]] = [
 ]  # fmt: skip
 CASES = [
     (shape, window) for shape, window in itertools.product(SHAPES, WINDOWS)
-    if min(output_size(shape[2:], *window[:3], window[3], window[4])) > 0
+    if min(output_size(shape[2:], *window)) > 0
 ]  # fmt: skip
 CELLS = [(1, 1), (2, 3), (7, 4), (3, 20)]
 BOTH = pytest.mark.parametrize("last", [False, True], ids=["channels first", "channels last"])

@@ -10,7 +10,7 @@ import pytest
 from cuda.kernel_cases import DTYPES, ORACLE, assert_close, numbers, rounded, wide
 
 from backends import emulator
-from backends.cuda import layout
+from backends.cuda import layout, softmax
 
 OPERATIONS = ("softmax", "log_softmax")
 # Around a warp, around the longest row that a few lanes hold, and rows for a block, in whole packs and not.
@@ -51,6 +51,15 @@ def test_long_rows(name: str, dtype: str, emulated: Any) -> None:
         for length in (5000, 12_288, 20_001, 100_003):
             x, dout = (rounded(numbers(2, length, seed=seed, scale=3), dtype) for seed in (1, 2))
             compare(fast, name, x, dout, 1, f"{name} of {length} {dtype}")
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_rows_that_shared_memory_does_not_hold(emulated: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(softmax, "MOST_KEPT_BYTES", 0)
+    with emulated.scope():
+        for length in (300, 301):
+            x, dout = (numbers(3, length, seed=seed).astype("float32") for seed in (1, 2))
+            compare(emulated, name, x, dout, 1, f"{name} of {length}")
 
 
 @pytest.mark.parametrize("name", OPERATIONS)

@@ -12,14 +12,29 @@ from gpunn import nn
 from gpunn.tensor import Tensor
 
 FUSED, APART = "batch_norm_relu", "relu"
+# A layer in front of a ReLU, its input's shape, and what both are in training and in evaluation.
+LAYERS: dict[str, tuple[Any, tuple[int, ...], str, str]] = {
+    "rows": (lambda: nn.BatchNorm1d(6), (5, 6), FUSED, "batch_norm_inference_relu"),
+    "sequences": (lambda: nn.BatchNorm1d(6), (4, 6, 3), FUSED, "batch_norm_inference_relu"),
+    "images": (lambda: nn.BatchNorm2d(6), (3, 6, 4, 2), FUSED, "batch_norm_inference_relu"),
+    "without parameters": (lambda: nn.BatchNorm2d(6, affine=False), (3, 6, 4, 2), FUSED, "batch_norm_inference_relu"),
+    "convolution": (lambda: nn.Conv2d(6, 4, 3, padding=1), (3, 6, 5, 4), "bias_relu", "bias_relu"),
+    "groups": (lambda: nn.Conv2d(6, 4, 2, groups=2), (3, 6, 5, 4), "bias_relu", "bias_relu"),
+    "convolution without bias": (lambda: nn.Conv2d(6, 4, 3, bias=False), (3, 6, 5, 4), APART, APART),
+    "one image": (lambda: nn.Conv2d(6, 4, 3), (6, 5, 4), APART, APART),
+    "linear": (lambda: nn.Linear(6, 5), (7, 6), "bias_relu", "bias_relu"),
+    "linear without bias": (lambda: nn.Linear(6, 5, bias=False), (7, 6), APART, APART),
+    "linear of three dimensions": (lambda: nn.Linear(6, 5), (2, 3, 6), APART, APART),
+}
 
 
-def network(dimensions: int, device: str) -> Any:
-    norm = nn.BatchNorm1d(6) if dimensions < 4 else nn.BatchNorm2d(6)
-    net = nn.Sequential(norm, nn.ReLU()).to(device)
+def network(layer: str, device: str) -> Any:
+    net = nn.Sequential(LAYERS[layer][0](), nn.ReLU()).to(device)
     rng = np.random.default_rng(1)
-    for value in (*net.parameters(), norm.running_mean, norm.running_var):
-        value.data[...] = backends.get(device).asarray(rng.uniform(0.5, 1.5, 6).astype("float32"))
+    for value in (*net.parameters(), *net.buffers()):
+        if value.dtype.kind == "f":
+            low = 0.5 if value.shape == (6,) else -0.5
+            value.data[...] = backends.get(device).asarray(rng.uniform(low, low + 1, value.shape).astype("float32"))
     return net
 
 
@@ -43,13 +58,14 @@ def outcome(net: Any, x: Tensor, one_by_one: bool) -> dict[str, Any]:
     return found | dict(net.named_buffers())
 
 
-@pytest.mark.parametrize("shape", [(5, 6), (4, 6, 3), (3, 6, 4, 2)])
+@pytest.mark.parametrize("layer", LAYERS)
 @pytest.mark.parametrize("training", [True, False])
-def test_the_same_results(device: str, shape: tuple[int, ...], training: bool) -> None:
+def test_the_same_results(device: str, layer: str, training: bool) -> None:
     """Bit for bit, on every device."""
-    nets = [network(len(shape), device).train(training) for _ in range(2)]
+    _, shape, *names = LAYERS[layer]
+    nets = [network(layer, device).train(training) for _ in range(2)]
     one, apart = (outcome(net, images(shape, device), flag) for net, flag in zip(nets, (False, True), strict=True))
-    assert one.pop("operation") == (FUSED if training else "batch_norm_inference_relu")
+    assert one.pop("operation") == names[0 if training else 1]
     assert apart.pop("operation") == APART
     assert one.keys() == apart.keys()
     for name in one:
@@ -63,10 +79,10 @@ def operation(net: Any) -> str:
 
 def test_a_hook_separates_them() -> None:
     """It sees what it would see without fusion, and when it is gone they are one again."""
-    plain = network(4, "reference")
+    plain = network("images", "reference")
     between = plain[0](images((3, 6, 4, 2), "reference")).numpy()
     for place, kind in ((0, "forward_hook"), (0, "forward_pre_hook"), (1, "forward_hook"), (1, "forward_pre_hook")):
-        net, seen = network(4, "reference"), []
+        net, seen = network("images", "reference"), []
         with getattr(net[place], f"register_{kind}")(lambda *given, seen=seen: seen.append(given)):
             assert operation(net) == APART
         if (place, kind) == (0, "forward_hook"):
@@ -79,7 +95,7 @@ def test_a_hook_separates_them() -> None:
 
 def test_a_hook_that_is_added_on_the_way() -> None:
     """Before the modules' turn has come."""
-    net, seen = nn.Sequential(nn.Identity(), *network(4, "reference")), []
+    net, seen = nn.Sequential(nn.Identity(), *network("images", "reference")), []
     net[0].register_forward_hook(lambda *_: net[2].register_forward_hook(lambda *_: seen.append(1)) and None)
     assert operation(net) == APART
     assert seen == [1]
@@ -91,22 +107,22 @@ class Doubled(nn.ReLU):
 
 
 def test_a_subclass_is_its_own() -> None:
-    net = nn.Sequential(network(4, "reference")[0], Doubled())
+    net = nn.Sequential(network("images", "reference")[0], Doubled())
     assert operation(net) == "mul"
 
 
 def test_another_forward(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of one module, or of all of a class."""
-    net = network(4, "reference")
+    net = network("images", "reference")
     net[1].forward = lambda x: x + 1
     assert operation(net) == "add"
-    net = network(4, "reference")
+    net = network("images", "reference")
     monkeypatch.setattr(nn.ReLU, "forward", lambda self, x: x - 1)
     assert operation(net) == "sub"
 
 
 def test_who_is_fused() -> None:
-    norm, relu = network(4, "reference")
+    norm, relu = network("images", "reference")
     assert operation(nn.Sequential(norm)) == "batch_norm"
     assert operation(nn.Sequential(relu)) == APART
     assert operation(nn.Sequential(relu, norm)) == "batch_norm"
@@ -120,7 +136,7 @@ def test_who_is_fused() -> None:
 
 
 def test_nothing_else_shows() -> None:
-    net = network(4, "reference")
+    net = network("images", "reference")
     before = repr(net), list(net.state_dict())
     operation(net)
     assert (repr(net), list(net.state_dict())) == before

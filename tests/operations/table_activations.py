@@ -12,7 +12,6 @@ from operations.table_gates import EDGES, INF, NAN, unary
 
 from gpunn import functional as F
 from gpunn.random import Generator
-from gpunn.tensor import apply
 
 EDGE_ROWS = np.array([[1.0, NAN, 2.0], [INF, 1.0, 2.0], [-INF, 1.0, 2.0], [-INF, -INF, -INF], [1e4, -1e4, 0.0]])
 THIRDS = [0.0, 1 / (1 + math.e), math.e / (1 + math.e)]
@@ -68,10 +67,12 @@ ROWS = [
     # The contract of every device: ReLU of NaN is NaN, of -inf 0.
     unary("relu", F.relu, each(lambda v: v if v > 0 else 0.0),
           edges=[Edge(EDGES), Edge([NAN, -INF, INF, -0.0], expected=[NAN, 0.0, INF, 0.0])]),
-    Operation("bias_relu", lambda x, bias: apply("bias_relu", x, bias),
+    Operation("bias_relu", F.bias_relu,
               lambda x, bias: each(lambda v: max(v, 0.0))(x + bias.reshape([-1 if i == 1 else 1 for i in range(x.ndim)])),
               [Sample(numbers(*shape), numbers(shape[1])) for shape in [(3, 4), (2, 3, 2, 2), (2, 5, 3), (0, 3), (1, 1)]],
-              edges=[Edge(EDGE_ROWS, [1.0, -1.0, 0.0])]),
+              edges=[Edge(EDGE_ROWS, [1.0, -1.0, 0.0])],
+              misuses=[Misuse(r"bias_relu: expected .* bias of shape \(C,\), got \(2, 3\) and \(2,\)", numbers(2, 3), numbers(2)),
+                       Misuse(r"bias_relu: expected input of shape \(N, C\)", numbers(3), numbers(3))]),
     unary("elu", F.elu, each(elu)),
     unary("elu of alpha 0.3", lambda x: F.elu(x, alpha=0.3), each(lambda v: elu(v, 0.3))),
     unary("leaky relu", F.leaky_relu, each(lambda v: v if v > 0 else 0.01 * v), edges=[Edge(EDGES, signed=True)]),

@@ -4,7 +4,6 @@
 // statistics and once for y, which is written once. Sums go in two steps, within a part of a channel and over its parts,
 // whose lengths follow from the shape alone, so a run repeats bit for bit.
 #include "common.cuh"
-#include "activation_functions.cuh"
 #include "batchnorm.cuh"
 #include "welford.cuh"
 
@@ -39,7 +38,6 @@ __device__ __forceinline__ void statistics(
   }
 }
 
-// Two blocks on a multiprocessor are enough: the compiler would rather spill than have only three.
 extern "C" __global__ void __launch_bounds__(256, 2)
 batchnorm_statistics_rows(const scalar* __restrict__ x, accumulator* __restrict__ partial, i64 outer, i64 channels,
                           i64 inner, i64 per_part) {
@@ -49,7 +47,7 @@ batchnorm_statistics_rows(const scalar* __restrict__ x, accumulator* __restrict_
     statistics<Rows, false>(x, partial, outer, channels, inner, per_part);
 }
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 2)
 batchnorm_statistics_planes(const scalar* __restrict__ x, accumulator* __restrict__ partial, i64 outer, i64 channels,
                             i64 inner, i64 per_part) {
   if (Planes::are_packs(channels, inner) && is_aligned(x))
@@ -60,7 +58,7 @@ batchnorm_statistics_planes(const scalar* __restrict__ x, accumulator* __restric
 
 // Step 2: a warp puts together the parts of its channel, and finds the factors of the normalization. x is only for the
 // pivots.
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 2)
 batchnorm_statistics_of_parts(const scalar* __restrict__ x, const accumulator* __restrict__ partial,
                               const accumulator* __restrict__ weight, accumulator* __restrict__ mean,
                               accumulator* __restrict__ variance, accumulator* __restrict__ scale,
@@ -128,7 +126,7 @@ __device__ __forceinline__ void normalize(
   }
 }
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 2)
 batchnorm_normalize_rows(const scalar* __restrict__ x, const accumulator* __restrict__ mean,
                          const accumulator* __restrict__ factor, const accumulator* __restrict__ bias,
                          scalar* __restrict__ y, i64 outer, i64 channels, i64 inner, i64 per_part, int with_relu) {
@@ -138,7 +136,7 @@ batchnorm_normalize_rows(const scalar* __restrict__ x, const accumulator* __rest
     normalize<Rows, false>(x, mean, factor, bias, y, outer, channels, inner, per_part, with_relu);
 }
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 2)
 batchnorm_normalize_planes(const scalar* __restrict__ x, const accumulator* __restrict__ mean,
                            const accumulator* __restrict__ factor, const accumulator* __restrict__ bias,
                            scalar* __restrict__ y, i64 outer, i64 channels, i64 inner, i64 per_part, int with_relu) {

@@ -3,7 +3,6 @@
 // As in batchnorm.cu, each kernel is there for rows and for planes, and sums go in two steps. x and dout are read once for
 // the sums and once for dx. ReLU costs no access to memory: its result is found again from x instead of being read.
 #include "common.cuh"
-#include "activation_functions.cuh"
 #include "batchnorm.cuh"
 
 // Of each channel: the sums of dy and of dy (x - mean).
@@ -55,7 +54,7 @@ __device__ __forceinline__ void gradient_sums(
         const int c = k % Walk::CHANNELS;
         const accumulator centered = (accumulator)in[u].at[k] - means.at[c];
         accumulator dy = (accumulator)gradient[u].at[k];  // 0 where nothing is
-        if (with_relu) dy = relu_slope(normalized(centered, factors.at[c], biases.at[c]), dy);
+        if (with_relu) dy = through_relu(centered, factors.at[c], biases.at[c], dy);
         own.dy[c] += dy;
         own.dy_centered[c] += dy * centered;
       }
@@ -71,7 +70,7 @@ __device__ __forceinline__ void gradient_sums(
   }
 }
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 2)
 batchnorm_gradient_sums_rows(const scalar* __restrict__ x, const scalar* __restrict__ dout,
                              const accumulator* __restrict__ mean, const accumulator* __restrict__ factor,
                              const accumulator* __restrict__ bias, accumulator* __restrict__ partial, i64 outer,
@@ -82,7 +81,7 @@ batchnorm_gradient_sums_rows(const scalar* __restrict__ x, const scalar* __restr
     gradient_sums<Rows, false>(x, dout, mean, factor, bias, partial, outer, channels, inner, per_part, with_relu);
 }
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 2)
 batchnorm_gradient_sums_planes(const scalar* __restrict__ x, const scalar* __restrict__ dout,
                                const accumulator* __restrict__ mean, const accumulator* __restrict__ factor,
                                const accumulator* __restrict__ bias, accumulator* __restrict__ partial, i64 outer,
@@ -95,7 +94,7 @@ batchnorm_gradient_sums_planes(const scalar* __restrict__ x, const scalar* __res
 
 // Step 2, a warp a channel. With z = (x - mean) scale, dx = factor (dy - sum(dy) / count - z sum(dy z) / count), which is
 // dy factor + (x - mean) slope + offset; slope and offset may be null.
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 2)
 batchnorm_gradient_sums_of_parts(const accumulator* __restrict__ partial, const accumulator* __restrict__ scale,
                                  const accumulator* __restrict__ factor, accumulator* __restrict__ dweight,
                                  accumulator* __restrict__ dbias, accumulator* __restrict__ slope,
@@ -145,7 +144,7 @@ __device__ __forceinline__ void input_gradient(
         const int c = k % Walk::CHANNELS;
         const accumulator centered = (accumulator)in[u].at[k] - means.at[c];
         accumulator dy = (accumulator)gradient[u].at[k];
-        if (with_relu) dy = relu_slope(normalized(centered, factors.at[c], biases.at[c]), dy);
+        if (with_relu) dy = through_relu(centered, factors.at[c], biases.at[c], dy);
         const accumulator by_statistics = slope == nullptr ? 0 : fma(centered, slopes.at[c], offsets.at[c]);
         gradient[u].at[k] = (scalar)fma(dy, factors.at[c], by_statistics);
       }
@@ -154,7 +153,7 @@ __device__ __forceinline__ void input_gradient(
   }
 }
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 2)
 batchnorm_input_gradient_rows(const scalar* __restrict__ x, const scalar* __restrict__ dout,
                               const accumulator* __restrict__ mean, const accumulator* __restrict__ factor,
                               const accumulator* __restrict__ bias, const accumulator* __restrict__ slope,
@@ -166,7 +165,7 @@ batchnorm_input_gradient_rows(const scalar* __restrict__ x, const scalar* __rest
     input_gradient<Rows, false>(x, dout, mean, factor, bias, slope, offset, dx, outer, channels, inner, per_part, with_relu);
 }
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 2)
 batchnorm_input_gradient_planes(const scalar* __restrict__ x, const scalar* __restrict__ dout,
                                 const accumulator* __restrict__ mean, const accumulator* __restrict__ factor,
                                 const accumulator* __restrict__ bias, const accumulator* __restrict__ slope,

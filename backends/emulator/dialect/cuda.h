@@ -59,7 +59,7 @@ extern char emulator_dynamic_shared[];
 int emulator_barrier(int predicate, const char* file, int line);
 unsigned long long emulator_warp(int operation, unsigned mask, unsigned long long value, int source, const char* file,
                                  int line);
-void emulator_atomic(void* address, int size, int is_exchange);
+void emulator_atomic(void* address, int size, int is_exchange, void* called_from);
 void emulator_copy(void* to, const void* from, size_t bytes);
 void emulator_fill(void* to, int value, size_t bytes);
 }
@@ -125,14 +125,16 @@ inline T __shfl_up_sync(unsigned mask, T value, unsigned distance, int width = w
 inline void __threadfence() {}  // threads of one processor see each other's memory as it is
 inline void __threadfence_block() {}
 
-// Threads run one at a time: an atomic operation is a plain one of which the checker is told. What follows is not watched.
-#define EMULATOR_ATOMIC(name, is_exchange, result)                                                        \
-  template <typename T, typename U>                                                                       \
-  __attribute__((no_sanitize("thread"), no_sanitize("undefined"))) T name(T* address, U operand) {        \
-    emulator_atomic(address, sizeof(T), is_exchange);                                                     \
-    const T old = *address, value = (T)operand;                                                           \
-    *address = result;                                                                                    \
-    return old;                                                                                           \
+// Threads run one at a time: an atomic operation is a plain one of which the checker is told. What follows is not watched,
+// and stays a function of its own, so that it knows from where it was called.
+#define EMULATOR_UNWATCHED __attribute__((noinline, no_sanitize("thread"), no_sanitize("undefined")))
+#define EMULATOR_ATOMIC(name, is_exchange, result)                                     \
+  template <typename T, typename U>                                                    \
+  EMULATOR_UNWATCHED T name(T* address, U operand) {                                   \
+    emulator_atomic(address, sizeof(T), is_exchange, __builtin_return_address(0));     \
+    const T old = *address, value = (T)operand;                                        \
+    *address = result;                                                                 \
+    return old;                                                                        \
   }
 EMULATOR_ATOMIC(atomicAdd, 0, (T)(old + value))
 EMULATOR_ATOMIC(atomicSub, 0, (T)(old - value))
@@ -146,8 +148,8 @@ EMULATOR_ATOMIC(atomicDec, 0, old == 0 || old > value ? value : (T)(old - 1))
 EMULATOR_ATOMIC(atomicExch, 1, value)
 #undef EMULATOR_ATOMIC
 template <typename T, typename U, typename V>
-__attribute__((no_sanitize("thread"))) T atomicCAS(T* address, U expected, V value) {
-  emulator_atomic(address, sizeof(T), 0);
+EMULATOR_UNWATCHED T atomicCAS(T* address, U expected, V value) {
+  emulator_atomic(address, sizeof(T), 0, __builtin_return_address(0));
   const T old = *address;
   if (old == (T)expected) *address = (T)value;
   return old;

@@ -222,6 +222,13 @@ void check_cells(Region& region, uintptr_t address, unsigned size, Kind kind, ui
   }
 }
 
+// The compiler takes 16-byte accesses apart where it may, but a GPU does not.
+void fail_misaligned(uintptr_t address, uintptr_t code) {
+  const Region* const region = is_on_fiber_stack(address) ? nullptr : find_region(address, code);
+  fail("misaligned: access through a pointer to a type that needs more", code, region ? region->number : -1,
+       region ? int64_t(address - region->begin) : 0);
+}
+
 // `size` is a power of two of at most 16.
 inline void check(uintptr_t address, unsigned size, Kind kind, uintptr_t code) {
   if (!running || is_on_fiber_stack(address)) return;
@@ -369,8 +376,8 @@ EXPORTED void __tsan_func_entry(void*) {}
 EXPORTED void __tsan_func_exit() {}
 
 // What the dialect calls.
-EXPORTED void emulator_atomic(void* address, int size, int is_exchange) {
-  if (is_checked) check(number(address), unsigned(size), is_exchange ? EXCHANGE : ATOMIC, RETURN_ADDRESS);
+EXPORTED void emulator_atomic(void* address, int size, int is_exchange, void* called_from) {
+  if (is_checked) check(number(address), unsigned(size), is_exchange ? EXCHANGE : ATOMIC, number(called_from));
 }
 EXPORTED void emulator_copy(void* to, const void* from, size_t bytes) {
   if (is_checked) {
@@ -384,7 +391,10 @@ EXPORTED void emulator_fill(void* to, int value, size_t bytes) {
   std::memset(to, value, bytes);
 }
 
-// What -fsanitize=bounds,shift,signed-integer-overflow,integer-divide-by-zero calls.
+// What -fsanitize=bounds,alignment,shift,signed-integer-overflow,integer-divide-by-zero calls.
+EXPORTED void __ubsan_handle_type_mismatch_v1(void*, uintptr_t address) {
+  if (running) fail_misaligned(address, RETURN_ADDRESS);
+}
 #define UNDEFINED(name, problem) \
   EXPORTED void __ubsan_handle_##name(void*, void*, void*) { if (running) fail(problem, RETURN_ADDRESS); }
 UNDEFINED(out_of_bounds, "out of bounds: index outside of a declared array")

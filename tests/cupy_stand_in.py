@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from backends import emulator
+from backends.cuda.program import signatures
 
 
 class ndarray(np.ndarray):  # noqa: N801 (CuPy's name)
@@ -109,11 +110,25 @@ class RawModule:
         assert backend == "nvrtc"
         self._streams = streams
         self._module = Module(code, "kernels.cu", options, checked=False)
+        self._signatures = signatures(code)
 
     def get_function(self, name: str) -> Any:
         """While a graph is being captured the kernel does not run: what it reads is uploaded when the capture is over."""
         run = _on_numpy(self._module.get_function(name))
-        return lambda *arguments, **options: None if self._streams.capturing else run(*arguments, **options)
+        pointers = [parameter.pointer for parameter in self._signatures[name]]
+
+        def launch(grid: Any, block: Any, arguments: Any, shared_mem: int = 0) -> None:
+            assert all(argument is not None for argument in arguments), "CuPy does not take None for a pointer"
+            passed = tuple(None if p and _is_null(a) else a for p, a in zip(pointers, arguments, strict=True))
+            if not self._streams.capturing:
+                run(grid, block, passed, shared_mem=shared_mem)
+
+        return launch
+
+
+def _is_null(argument: Any) -> bool:
+    """A pointer to nothing is a number of eight bytes, all zero."""
+    return isinstance(argument, np.uint64) and argument == 0
 
 
 def _generated(kind: str) -> Any:

@@ -18,6 +18,7 @@ import numpy as np
 
 from ..geometry import Pair, effective_kernel, output_size
 from ..reference.convolution import Convolution, Needs
+from ..reference.reduction import accumulator
 from .layout import channels_first, channels_last
 from .threads import for_each, slices
 
@@ -42,6 +43,12 @@ class ChannelsLastConvolution(Convolution):
         dilation: Pair = (1, 1),
         groups: int = 1,
     ) -> tuple[Any, Any]:
+        if accumulator(x.dtype) != x.dtype:  # half precision is added up in float32, which also is what BLAS has
+            wide_x, wide_weight, wide_bias = (
+                v if v is None else v.astype(accumulator(x.dtype)) for v in (x, weight, bias)
+            )
+            out, saved = self.conv2d(wide_x, wide_weight, wide_bias, stride, padding, dilation, groups)
+            return out.astype(x.dtype), ("half", saved)
         if groups > MANY_GROUPS or x.size == 0 or weight.size == 0:
             out, saved = super().conv2d(x, weight, bias, stride, padding, dilation, groups)
             return out, ("reference", saved)
@@ -64,6 +71,9 @@ class ChannelsLastConvolution(Convolution):
         kind, *rest = saved
         if kind == "reference":
             return super().conv2d_backward(rest[0], dout, needs)
+        if kind == "half":
+            gradients = self.conv2d_backward(rest[0], dout.astype(accumulator(dout.dtype)), needs)
+            return tuple(None if g is None else g.astype(dout.dtype) for g in gradients)
         if kind == "groups":
             return self._grouped_backward(rest[0], dout, needs)
         x, weight, has_bias, stride, padding, dilation = rest

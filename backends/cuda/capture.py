@@ -28,6 +28,7 @@ class Recording:
         self.backend = backend
         self.draws = 0
         self._rates: list[Any] = []
+        self._values: list[tuple[float, ...]] = []  # what they hold
         self._position = 0  # the next of them, in the order in which the work asks for them
         self._base = backend.zeros((1,), "uint64")
         self._first_rate = 0
@@ -106,11 +107,13 @@ class Recording:
                 self._unchanged = False
                 return runtime.upload(values, "float64")
             self._rates.append(runtime.upload(values, "float64"))
-        elif self._refilling:
+            self._values.append(values)
+        elif self._refilling and self._values[self._position] != values:
             if self._rates[self._position].size != len(values):
                 self._unchanged = False
                 return runtime.upload(values, "float64")
             self._rates[self._position][...] = runtime.upload(values, "float64")
+            self._values[self._position] = values
         self._position += 1
         return self._rates[self._position - 1]
 

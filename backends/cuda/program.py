@@ -115,8 +115,10 @@ def is_served(dtype: Any) -> bool:
 class Kernel:
     """A compiled kernel and the checks of its arguments."""
 
-    def __init__(self, name: str, compiled: Any, parameters: tuple[Parameter, ...], dtype: Any) -> None:
-        self.name, self.compiled = name, compiled
+    def __init__(
+        self, name: str, compiled: Any, parameters: tuple[Parameter, ...], dtype: Any, null: Any = None
+    ) -> None:
+        self.name, self.compiled, self.null = name, compiled, null
         self.checks: list[Callable[[Any], Any]] = [self._check(parameter, np.dtype(dtype)) for parameter in parameters]
 
     def __call__(self, grid: tuple[int, ...], block: tuple[int, ...], arguments: tuple[Any, ...], shared: int) -> None:
@@ -131,11 +133,12 @@ class Kernel:
         expected = np.dtype(NAMED_DTYPES[parameter.type]) if expected is None else expected
         if not parameter.pointer:
             return expected.type
-        name, names = self.name, {expected.name, "bool"} if expected.name == "uint8" else {expected.name}
+        null, name = self.null, self.name
+        names = {expected.name, "bool"} if expected.name == "uint8" else {expected.name}
 
         def array(argument: Any) -> Any:
             if argument is None:
-                return None
+                return null
             if isinstance(argument, np.generic):  # NumPy, and so the emulator, makes numbers of arrays without axes
                 argument = np.asarray(argument)
             if argument.dtype.name not in names:
@@ -170,5 +173,5 @@ class Programs:
             if program not in self._modules:
                 self._modules[program] = self.runtime.module(text, f"{file}.cu", options(dtype, dict(defines)))
             compiled = self._modules[program].get_function(name)
-            found = self._kernels[key] = Kernel(name, compiled, signatures(text)[name], dtype)
+            found = self._kernels[key] = Kernel(name, compiled, signatures(text)[name], dtype, self.runtime.null)
         return found

@@ -10,6 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from .options import options
 from .probe import import_cupy
 
@@ -22,10 +24,12 @@ class Runtime:
     Attributes:
         xp: the array module (cupy, or numpy for the emulator).
         device: its name, "cuda:0" or "cuda-emulated".
+        null: what a kernel is given for a pointer to nothing.
     """
 
     xp: Any
     device: str
+    null: Any = None
 
     def scope(self) -> Any:
         """The context in which arrays are made and kernels launched."""
@@ -111,6 +115,8 @@ class CapturedWork:
 class CupyRuntime(Runtime):
     """GPU number ``index`` through CuPy."""
 
+    null = np.uint64(0)  # CuPy's RawKernel does not take None; eight bytes of zero are the same to the kernel
+
     def __init__(self, index: int) -> None:
         self.xp = import_cupy()
         self.index = index
@@ -189,7 +195,7 @@ class CupyRuntime(Runtime):
                 self._uploads = None
             for array, values in uploads:
                 array[...] = self.xp.asarray(values, dtype=array.dtype)
-        return CapturedWork(self, graph, (pool, uploads))
+        return CapturedWork(self, graph, (pool, uploads, stream))
 
     def matmul(self, a: Any, b: Any) -> Any:
         xp = self.xp

@@ -56,8 +56,6 @@ class Launch(ctypes.Structure):
         ("is_checked", ctypes.c_int),
         ("memory_count", ctypes.c_int),
         ("memory", ctypes.POINTER(Memory)),
-        ("constants", ctypes.c_void_p),
-        ("constant_bytes", ctypes.c_uint64),
     ]
 
 

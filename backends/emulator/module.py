@@ -31,6 +31,7 @@ from .launch import Entry, Index, Launch, Memory, Named, machine, one_at_a_time,
 MOST_THREADS, MOST_THREADS_Z = 1024, 64
 MOST_BLOCKS = (2**31 - 1, 2**16 - 1, 2**16 - 1)
 MOST_SHARED = 48 << 10  # bytes of dynamic shared memory that a launch gets without further ado
+OWN_SYMBOLS = ("emulator_", "__", "_DYNAMIC", "_GLOBAL_OFFSET_TABLE_", "completed")  # the entries, and the linker's
 INTEGERS = "iub"  # kinds of dtypes that may stand for each other behind a pointer, if they have one size
 
 
@@ -83,18 +84,20 @@ class Module:
         if self._texts:
             anchor = f"emulator_kernel_{next(iter(self._texts))}"
             self.base = ctypes.addressof(Entry.in_dll(self.library, anchor)) - entries[anchor]
-        self.variables = [self._variable(symbol) for symbol in symbols if symbol.name.startswith(("_ZZ", "_ZGVZ", "_ZL"))]
+        self.variables = [self._variable(symbol) for symbol in symbols if not symbol.name.startswith(OWN_SYMBOLS)]
 
     def _variable(self, symbol: toolchain.Symbol) -> tuple[Memory, Named]:
         """A variable of the text, for the checker: one of a function is __shared__, one of the file __device__."""
         address = self.base + symbol.offset
-        if symbol.name.startswith("_ZGVZ"):
+        if symbol.name.startswith("_ZGV"):
             # Whether a __shared__ array of a class, say of __half, was constructed; in CUDA it never is.
             ctypes.memset(address, 1, 1)
             return Memory(address, symbol.size, 1, 0, 1, 0), Named("a guard", 1, symbol.size)
-        is_shared = symbol.name.startswith("_ZZ")
+        is_constant = symbol.kind in "rR"
+        is_shared = symbol.name.startswith("_ZZ") and not is_constant
         name = f"{'__shared__' if is_shared else 'variable'} {_variable_name(symbol.name)}"
-        return Memory(address, symbol.size, 1, 1, not is_shared, is_shared), Named(name, 1, symbol.size, "byte")
+        piece = Memory(address, symbol.size, 1, not is_constant, not is_shared, is_shared)
+        return piece, Named(name, 1, symbol.size, "byte")
 
 
 def _variable_name(mangled: str) -> str:

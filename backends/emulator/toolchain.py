@@ -44,11 +44,12 @@ MACHINE_FLAGS = ("-std=c++17", "-O2", "-g1", "-fPIC", "-pipe", "-fvisibility=hid
 
 
 class Symbol(NamedTuple):
-    """A variable of a library: where it is from the library's begin, bytes, and its name in the symbol table."""
+    """A variable of a library: where it is from the library's begin, bytes, its name in the symbol table, and its kind."""
 
     offset: int
     size: int
     name: str
+    kind: str  # one of nm's letters: r and R may only be read
 
 
 class Compiler(NamedTuple):
@@ -157,7 +158,7 @@ def build(
         _run([*found.command, "-shared", str(compiled), str(machine()), "-o", str(target)], name)
         listed = subprocess.run(["nm", "-S", str(target)], capture_output=True, text=True, check=True).stdout
         symbols = [line.split() for line in listed.splitlines()]
-        data = [(int(s[0], 16), int(s[1], 16), s[3]) for s in symbols if len(s) == 4 and s[2] in "bBdDrRuvV"]
+        data = [(int(s[0], 16), int(s[1], 16), s[3], s[2]) for s in symbols if len(s) == 4 and s[2] in "bBdDrRuvV"]
         _symbol_file(target).write_text(json.dumps(data), encoding="utf-8")
 
     return _made(f"{stem}-{_key(*made_of)}.so", make)

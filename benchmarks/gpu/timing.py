@@ -78,7 +78,7 @@ def measure(clock: Clock, contenders: Sequence[Contender], rounds: int) -> None:
         except Exception as error:  # PyTorch's compiler and a full memory have errors of many kinds
             contender.failure = first_line(error)
             continue
-        counts[contender.name] = max(1, round(BLOCK_SECONDS / once))
+        counts[contender.name] = max(1, round(BLOCK_SECONDS / max(once, 1e-9)))
     for _ in range(rounds):
         for contender in contenders:
             if contender.failure is None:

@@ -47,9 +47,12 @@ def _is_utf8(text: str) -> bool:
 
 
 TEXT = Kind(str, "a text in UTF-8", _is_utf8)
-# "reference", the plain computation that the tests hold the others against, is taken too, but not advertised.
+# "reference", the plain computation that the tests hold the others against, and "cuda-emulated" are taken too, but not
+# advertised: they are for tests.
 DEVICE = Kind(
-    str, "auto, cpu, cuda or cuda:N", lambda value: re.fullmatch(r"auto|cpu|reference|cuda(:\d+)?", value) is not None
+    str,
+    "auto, cpu, cuda or cuda:N",
+    lambda value: re.fullmatch(r"auto|cpu|reference|cuda(:\d+|-emulated)?", value) is not None,
 )
 SWITCH = Kind(bool, "true or false")
 COUNT = Kind(int, "a whole number, 1 or more", lambda value: value >= 1)

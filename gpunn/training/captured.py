@@ -122,7 +122,8 @@ class _Graph:
         if not self.recording.refill(self.step.update):
             self._set_counts(before)
             return False
-        self.recording.set_first_stream(default_generator.stream)
+        if self._draws:
+            self.recording.set_first_stream(default_generator.stream)
         default_generator.stream += self._draws
         return True
 

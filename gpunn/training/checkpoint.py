@@ -181,6 +181,8 @@ def _read(path: Path, prefixes: tuple[str, ...]) -> tuple[dict[str, np.ndarray],
     if not path.is_file():
         what = "is a folder, not a file" if path.is_dir() else "does not exist"
         raise CheckpointError(f"checkpoint {path} {what}; give the path of a .safetensors file")
+    with contextlib.suppress(ImportError):
+        import ml_dtypes  # noqa: F401 - from then on NumPy has bfloat16
     try:
         with safe_open(path, framework="np") as file:
             names = [name for name in file.keys() if name.startswith(prefixes)]  # noqa: SIM118 - it is no dict
@@ -188,10 +190,11 @@ def _read(path: Path, prefixes: tuple[str, ...]) -> tuple[dict[str, np.ndarray],
             for name in names:
                 try:
                     arrays[name] = file.get_tensor(name)
-                except TypeError as error:
+                except (TypeError, AttributeError) as error:
                     kind = file.get_slice(name).get_dtype()
                     raise CheckpointError(
-                        f"{path}: {name} is of type {kind}, which NumPy has not; convert the file to float32 first"
+                        f"{path}: {name} is of type {kind}, which NumPy has not; convert the file to float32 first "
+                        "(BF16 can be read where ml_dtypes is installed)"
                     ) from error
             return arrays, file.metadata() or {}
     except (SafetensorError, OSError, TypeError, KeyError, AttributeError) as error:

@@ -19,7 +19,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import backends
 import gpunn
+from backends import emulator
 from gpunn.cli.main import main
 from gpunn.training import load
 
@@ -115,6 +117,45 @@ def test_train_leaves_a_run_and_says_how_good_it_is(shell: Shell, pictures: Path
     assert [record["epoch"] for record in records] == [1, 2]
     assert f"{records[-1]['test_loss']:.6f}" == result.last_line["test_loss"]
     assert tomllib.loads(Path("run/config.toml").read_text())["momentum"] == 0.9
+
+
+def test_mixed_precision(shell: Shell, pictures: Path) -> None:
+    pytest.importorskip("ml_dtypes")
+    result = shell(*tiny(pictures, "--out", "run", "--amp", "bf16"))
+    assert result.code == 0
+    assert float(result.last_line["test_accuracy"]) > 0.9
+    assert tomllib.loads(Path("run/config.toml").read_text())["amp"] == "bf16"
+    assert "--amp fp16 contradicts" in shell.fails("train", "--resume", "--out", "run", "--amp", "fp16")
+
+
+def test_a_captured_step_gives_the_figures_of_a_plain_one(shell: Shell, pictures: Path) -> None:
+    if backends.missing_gpu() and emulator.missing():
+        pytest.skip(str(emulator.missing()))
+    device = "cuda-emulated" if backends.missing_gpu() else "cuda:0"
+    figures = []
+    for graph in ("--no-cuda-graph", "--cuda-graph"):
+        command = [
+            *tiny(pictures),
+            "--model",
+            "lenet5",
+            "--image-size",
+            12,
+            "--device",
+            device,
+            "--out",
+            f"run{graph}",
+            graph,
+        ]
+        assert shell(*command).code == 0
+        records = [json.loads(line) for line in Path(f"run{graph}/metrics.jsonl").read_text().splitlines()]
+        figures.append([(record["train_loss"], record["test_loss"]) for record in records])
+    assert figures[0] == figures[1]
+
+
+def test_a_captured_step_needs_a_gpu(shell: Shell, pictures: Path) -> None:
+    message = shell.fails(*tiny(pictures, "--cuda-graph", "--out", "run"))
+    assert "cuda_graph: expected a CUDA device, got 'cpu'; leave cuda_graph out" in message
+    assert not Path("run").exists()
 
 
 def test_what_is_in_a_run(run: Path) -> None:

@@ -5,10 +5,23 @@ scripts/replay_planted_bugs.py plants every one and runs its test; PLANTED_BUGS.
 
 from __future__ import annotations
 
-from cuda import bugs_in_activation, bugs_in_dropout, bugs_in_optimizer, bugs_in_softmax, planting
+from cuda import (
+    bugs_in_activation,
+    bugs_in_dropout,
+    bugs_in_normalization,
+    bugs_in_optimizer,
+    bugs_in_softmax,
+    planting,
+)
 from cuda.planting import Bug
 
-BUGS: list[Bug] = [*bugs_in_activation.BUGS, *bugs_in_dropout.BUGS, *bugs_in_optimizer.BUGS, *bugs_in_softmax.BUGS]
+BUGS: list[Bug] = [
+    *bugs_in_activation.BUGS,
+    *bugs_in_dropout.BUGS,
+    *bugs_in_normalization.BUGS,
+    *bugs_in_optimizer.BUGS,
+    *bugs_in_softmax.BUGS,
+]
 
 
 def plant(name: str) -> None:

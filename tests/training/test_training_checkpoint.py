@@ -189,12 +189,29 @@ def test_weights_of_a_checkpoint(tmp_path: Path) -> None:
     assert_same_arrays(load_weights(tmp_path / "a.safetensors"), sample().model)
 
 
+def written_as(folder: Path, kind: str, content: bytes) -> Path:
+    """A file of somebody else's with two numbers of a type of which NumPy may know nothing."""
+    header = {"a.weight": {"dtype": kind, "shape": [2], "data_offsets": [0, len(content)]}}
+    encoded = json.dumps(header).encode()
+    path = folder / "foreign.safetensors"
+    path.write_bytes(len(encoded).to_bytes(8, "little") + encoded + content)
+    return path
+
+
+def test_bfloat16_as_many_files_of_others_hold_it(tmp_path: Path) -> None:
+    pytest.importorskip("ml_dtypes")
+    path = written_as(tmp_path, "BF16", bytes.fromhex("803f20c0"))
+    weight = load_weights(path)["a.weight"]
+    assert weight.dtype.name == "bfloat16"
+    assert weight.tolist() == [1.0, -2.5]
+    net = nn.Linear(2, 1, bias=False)
+    net.load_state_dict({"weight": weight.reshape(1, 2)})
+    assert net.weight.tolist() == [[1.0, -2.5]]
+
+
 def test_types_that_numpy_has_not(tmp_path: Path) -> None:
-    """bfloat16, as many files of others hold it."""
-    header = json.dumps({"a.weight": {"dtype": "BF16", "shape": [2], "data_offsets": [0, 4]}}).encode()
-    path = tmp_path / "brain.safetensors"
-    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
-    with pytest.raises(CheckpointError, match=r"a\.weight is of type BF16, which NumPy has not; convert") as caught:
+    path = written_as(tmp_path, "F8_E4M3", bytes(2))
+    with pytest.raises(CheckpointError, match=r"a\.weight is of type F8_E4M3, which NumPy has not; convert") as caught:
         load_weights(path)
     assert_one_line_naming(path, caught)
 

@@ -59,7 +59,6 @@ std::vector<Region> regions;  // ordered by address. Their cells are kept from l
 size_t region_count = 0;
 uint32_t interval = 1, block_start = 1, launch_start = 1;
 std::vector<uint32_t> block_starts;  // the first interval of each block of the launch
-uintptr_t constants_begin = 0, constants_end = 0;
 uint32_t heard[MOST_THREADS][WARP];  // the last join of its warp through which a thread heard of each lane
 uint32_t joins[MOST_THREADS / WARP];
 
@@ -173,9 +172,8 @@ const char* const NAMES[] = {"read", "write", "atomic operation", "atomic exchan
   fail(text, code, region ? region->number : -1, region ? int64_t(address - region->begin) : 0);
 }
 
-// An address in no region: of a constant in the module's own image, or wrong.
-void check_stray(uintptr_t address, unsigned size, Kind kind, uintptr_t code) {
-  if (kind == READ && address - constants_begin < constants_end - constants_begin) return;
+// An address in no region. The nearest one is named: most such accesses are a little off.
+[[noreturn]] void fail_stray(uintptr_t address, unsigned size, Kind kind, uintptr_t code) {
   if (address < 4096) fail_access("null pointer", kind, size, nullptr, address, code);
   const Region* nearest = nullptr;
   uintptr_t distance = ~uintptr_t(0);
@@ -233,7 +231,7 @@ void fail_misaligned(uintptr_t address, uintptr_t code) {
 inline void check(uintptr_t address, unsigned size, Kind kind, uintptr_t code) {
   if (!running || is_on_fiber_stack(address)) return;
   Region* const region = find_region(address, code);
-  if (!region) return check_stray(address, size, kind, code);
+  if (!region) fail_stray(address, size, kind, code);
   if (address + size > region->end) fail_access("out of bounds", kind, size, region, address, code);
   if (address & (size - 1)) fail_access("misaligned", kind, size, region, address, code);
   if (kind != READ && !region->is_writable)
@@ -254,13 +252,11 @@ void check_range(uintptr_t address, size_t size, Kind kind, uintptr_t code) {
 
 }  // namespace
 
-void begin_checking(const Memory* memory, int count, const void* constants, size_t constant_bytes) {
+void begin_checking(const Memory* memory, int count) {
   if (interval > 0x7fffffffu) {  // the count of intervals would run over in this launch: forget all
     regions.clear();
     interval = 1;
   }
-  constants_begin = reinterpret_cast<uintptr_t>(constants);
-  constants_end = constants_begin + constant_bytes;
   if (regions.size() < size_t(count)) regions.resize(size_t(count));
   region_count = 0;
   for (int i = 0; i < count; i++) {

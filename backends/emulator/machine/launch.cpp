@@ -28,8 +28,6 @@ struct Launch {
   int is_checked;
   int memory_count;
   const Memory* memory;  // the shared ones among them are filled anew for each block
-  const void* constants;
-  uint64_t constant_bytes;
 };
 
 const Launch* launch;
@@ -143,7 +141,7 @@ EXPORTED const Report* emulator_launch(const Launch* wanted) {
   const uint64_t blocks = uint64_t(launch->grid.x) * launch->grid.y * launch->grid.z;
   shuffle_blocks(blocks);
   const CrashHandling crash_handling;
-  if (is_checked) begin_checking(launch->memory, launch->memory_count, launch->constants, launch->constant_bytes);
+  if (is_checked) begin_checking(launch->memory, launch->memory_count);
   for (uint64_t position = 0; position < blocks && !report.problem[0]; position++) {
     block_index = block_of_position(position);
     // Not zeros but NaN, and large negative integers: what a kernel reads before it has written shall be noticed.

@@ -82,7 +82,7 @@ struct Memory {
   int is_shared;    // belongs to a block
 };
 extern bool is_checked;
-void begin_checking(const Memory* memory, int count, const void* constants, size_t constant_bytes);
+void begin_checking(const Memory* memory, int count);
 void begin_block_memory();                       // shared memory is new
 void begin_interval();                           // what the block does from here on comes after all that it has done
 void join_lanes(unsigned warp, unsigned lanes);  // these lanes of a warp have waited for each other

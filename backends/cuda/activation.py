@@ -80,7 +80,7 @@ class KernelActivations(Activations):
         x, weight = saved
         dx = self.runtime.output_like(dout)
         if not dout.size:
-            return dx, self.zeros(weight.shape, weight.dtype)
+            return dx, self.xp.zeros(weight.shape, weight.dtype)
         self._prelu_backward(x, self._by_channel(weight, x.ndim), dout, dx)
         others = tuple(i for i in range(x.ndim) if i != 1) if weight.size > 1 else tuple(range(x.ndim))
         total = self.xp.empty(weight.size if weight.size > 1 else (), accumulator(x.dtype))

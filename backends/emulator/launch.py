@@ -40,7 +40,7 @@ class Named(NamedTuple):
 
     name: str
     element: int
-    count: int
+    length: int
     unit: str = "element"
 
 
@@ -123,9 +123,9 @@ def _words(report: Report, kernel: str, library: Path, base: int, memory: Sequen
         element, rest = divmod(report.offset, about.element)
         inside = f" (byte {rest} of it)" if rest else ""
         if report.count:
-            few = f" ({report.count} of {about.count} elements were not)" if about.count > 1 else ""
+            few = f" ({report.count} of {about.length} elements were not)" if about.length > 1 else ""
             return f"{kernel}: {about.name}: element {element} was never written{few}"
-        parts.append(f"{about.name}: {about.unit} {element}{inside} of {about.count}")
+        parts.append(f"{about.name}: {about.unit} {element}{inside} of {about.length}")
     if report.address:
         parts.append(f"at {_place(library, report.address - base)}")
     if report.has_thread:

@@ -17,6 +17,7 @@ launch), the weakness of the GPU's memory, textures, streams, and CUDA's own rou
 from __future__ import annotations
 
 import ctypes
+import re
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -31,7 +32,7 @@ from .launch import Entry, Index, Launch, Memory, Named, machine, one_at_a_time,
 MOST_THREADS, MOST_THREADS_Z = 1024, 64
 MOST_BLOCKS = (2**31 - 1, 2**16 - 1, 2**16 - 1)
 MOST_SHARED = 48 << 10  # bytes of dynamic shared memory that a launch gets without further ado
-OWN_SYMBOLS = ("emulator_", "__", "_DYNAMIC", "_GLOBAL_OFFSET_TABLE_", "completed")  # the entries, and the linker's
+OWN_SYMBOLS = re.compile("^emulator_|EmulatorEntry|^__|^_DYNAMIC|^_GLOBAL_OFFSET_TABLE_|^completed")  # and the linker's
 INTEGERS = "iub"  # kinds of dtypes that may stand for each other behind a pointer, if they have one size
 
 
@@ -84,7 +85,7 @@ class Module:
         if self._texts:
             anchor = f"emulator_kernel_{next(iter(self._texts))}"
             self.base = ctypes.addressof(Entry.in_dll(self.library, anchor)) - entries[anchor]
-        self.variables = [self._variable(symbol) for symbol in symbols if not symbol.name.startswith(OWN_SYMBOLS)]
+        self.variables = [self._variable(symbol) for symbol in symbols if not OWN_SYMBOLS.search(symbol.name)]
 
     def _variable(self, symbol: toolchain.Symbol) -> tuple[Memory, Named]:
         """A variable of the text, for the checker: one of a function is __shared__, one of the file __device__."""
@@ -125,9 +126,7 @@ class Kernel:
             names = tuple(str(number) for number in range(entry.parameter_count))
         self.parameters = [_Parameter(text.name, names[i], entry.parameters[i]) for i in range(entry.parameter_count)]
 
-    def __call__(
-        self, grid: tuple[int, ...], block: tuple[int, ...], args: Sequence[Any], shared_mem: int = 0
-    ) -> None:
+    def __call__(self, grid: tuple[int, ...], block: tuple[int, ...], args: Sequence[Any], shared_mem: int = 0) -> None:
         """Run the kernel; it has ended when this returns.
 
         ``args`` are NumPy arrays (dense in memory, in any order of axes) and None for pointers, and for values NumPy scalars
@@ -150,7 +149,9 @@ class Kernel:
                     outputs += [array] if not is_const else []
         if shared_mem:
             start = ctypes.addressof(ctypes.c_char.in_dll(machine(), "emulator_dynamic_shared"))
-            pieces.append((Memory(start, shared_mem, 1, 1, 0, 1), Named("dynamic shared memory", 1, shared_mem, "byte")))
+            pieces.append(
+                (Memory(start, shared_mem, 1, 1, 0, 1), Named("dynamic shared memory", 1, shared_mem, "byte"))
+            )
         pieces += self.module.variables
         with one_at_a_time:
             self._run(grid_index, block_index, values, pieces)

@@ -6,14 +6,15 @@ import re
 from typing import NamedTuple
 
 COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
+NESTED = r"(?:[^()]|\([^()]*\))*"
 KERNEL = re.compile(
-    r"""extern\s+"C"\s+(?:\{\s*)?
-        (?:__launch_bounds__\s*\((?P<before>[^()]*)\)\s*)?
+    r"""extern\s+"C"\s+
+        (?:__launch_bounds__\s*\((?P<before>{nested})\)\s*)?
         __global__\s+
-        (?:__launch_bounds__\s*\((?P<between>[^()]*)\)\s*)?
+        (?:__launch_bounds__\s*\((?P<between>{nested})\)\s*)?
         void\s+
-        (?:__launch_bounds__\s*\((?P<after>[^()]*)\)\s*)?
-        (?P<name>\w+)\s*\((?P<parameters>[^()]*)\)""",
+        (?:__launch_bounds__\s*\((?P<after>{nested})\)\s*)?
+        (?P<name>\w+)\s*\((?P<parameters>[^()]*)\)""".replace("{nested}", NESTED),
     re.VERBOSE,
 )
 DYNAMIC = re.compile(
@@ -22,11 +23,11 @@ DYNAMIC = re.compile(
 
 
 class KernelText(NamedTuple):
-    """A kernel as its text declares it: ``most_threads`` is a C++ expression, of __launch_bounds__."""
+    """A kernel as its text declares it: ``bounds`` is what stands in the brackets of __launch_bounds__, or "0"."""
 
     name: str
     parameters: tuple[str, ...]
-    most_threads: str
+    bounds: str
 
 
 def kernels(text: str) -> dict[str, KernelText]:
@@ -36,7 +37,7 @@ def kernels(text: str) -> dict[str, KernelText]:
         bounds = match["before"] or match["between"] or match["after"] or "0"
         listed = [part.strip() for part in match["parameters"].split(",")]
         names = tuple(re.findall(r"\w+", part)[-1] for part in listed if part not in ("", "void"))
-        found[match["name"]] = KernelText(match["name"], names, bounds.split(",")[0].strip())
+        found[match["name"]] = KernelText(match["name"], names, bounds.strip())
     return found
 
 
@@ -47,5 +48,5 @@ def translation_unit(text: str, name: str) -> str:
     """
     # An extern array of a type aligns its elements by itself; the memory for all of them is one.
     body = DYNAMIC.sub(r"\g<type>* const \g<name> = (\g<type>*)emulator_dynamic_shared;", text)
-    exports = [f"EMULATOR_EXPORT({kernel.name}, {kernel.most_threads})" for kernel in kernels(text).values()]
+    exports = [f"EMULATOR_EXPORT({kernel.name}, {kernel.bounds})" for kernel in kernels(text).values()]
     return "\n".join(['#include "cuda.h"', f'#line 1 "{name}"', body, '#include "entry.h"', *exports, ""])

@@ -31,7 +31,7 @@ INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*["<]([^">]+)[">]', re.MULTILIN
 COMMON = (
     "-std=c++17", "-g1", "-gdwarf-4", "-fPIC", "-pipe", "-ffp-contract=off", "-fno-math-errno", "-fno-strict-aliasing",
     "-fno-threadsafe-statics", "-fno-gnu-unique", "-fno-optimize-sibling-calls", "-fvisibility=hidden", "-fno-exceptions",
-    "-fno-rtti", "-U_FORTIFY_SOURCE", "-fno-stack-protector", "-fcf-protection=none", "-w",
+    "-fno-rtti", "-fsigned-char", "-U_FORTIFY_SOURCE", "-fno-stack-protector", "-w",
 )  # fmt: skip
 # The compiler puts calls of the machine's functions where memory is accessed or an operation may be undefined.
 CHECKED = (

@@ -5,6 +5,9 @@ that is nearly a tie may be decided otherwise. So the step is carried out once, 
 device is given the inputs of every single operation as they were at that point. What it returns is held against the float64
 result for those very inputs, within the budget of that operation (see `gpunn.checks.budget`); its backward works on what its own
 forward has saved. Then each device also takes the step by itself, from the first operation to the last.
+
+Layers that `nn.Sequential` computes as one (batch normalization and its ReLU) are compared one by one, since a ReLU can be exact
+only for an input that is given. In the step as a whole they are one again; that both give the same bits is a test of its own.
 """
 
 from __future__ import annotations

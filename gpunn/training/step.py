@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 from gpunn.dtypes import as_dtype
@@ -56,7 +57,7 @@ class TrainingStep:
     def gradients(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """All of a step up to the gradients, as they go to the optimizer."""
         self.optimizer.zero_grad()
-        with autocast(self.precision or "float16", enabled=self.precision is not None):
+        with nullcontext() if self.precision is None else autocast(self.precision):
             outputs = self.net(inputs)
             loss = self.loss(outputs, targets)
         if self.scaler is None:

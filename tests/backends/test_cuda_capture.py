@@ -78,6 +78,9 @@ def test_rates_are_rewritten_where_the_kernels_read_them(cuda: CudaBackend) -> N
     assert recording.refill(step(0.25))
     assert made[1] is made[0]
     assert made[0].get().tolist() == [0.25, 0.5]
+    for rate in (0.5, 0.5, 0.25):
+        assert recording.refill(step(rate))
+        assert made[0].get().tolist() == [rate, 2 * rate]
     assert cuda.rates(1.0) is not made[0]
     assert cuda.recording is None
 
@@ -151,6 +154,9 @@ def test_labels_are_looked_at_after_each_run(cuda: CudaBackend) -> None:
     quiet.capture(lambda: None, first_stream=0)
     quiet.launch()
     assert not cuda.label_flag.pending
+    cuda.check_labels(labels, 2, None)
+    quiet.capture(lambda: None, first_stream=0)
+    assert cuda.label_flag.pending  # what was asked for before the capture is still to be looked at
 
 
 def test_reading_within(cuda: CudaBackend) -> None:

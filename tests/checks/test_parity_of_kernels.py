@@ -69,24 +69,73 @@ def test_vgg11_bn() -> None:
 
 # An alteration of one kernel (its file, what it reads, what it reads then), and the phase and the operation to be named.
 ALTERED = [
-    ("im2col.cu", "u * w.kernel_width + v) * channels + channel;", "v * w.kernel_height + u) * channels + channel;", "forward",
-     "conv2d"),
-    ("bias.cu", "with_bias(out, bias, out, count, channels, inner", "with_bias(out, bias, out, count - 1, channels, inner", "forward",
-     "conv2d"),
-    ("batchnorm.cuh", "return fma(centered, factor, bias);", "return fma(centered, factor, bias + accumulator(0.001));", "forward",
-     "batch_norm"),
-    ("activation_functions.cuh", "A elu(A x, A alpha) { return x <= A(0)", "A elu(A x, A alpha) { return x <= A(-0.5)", "forward",
-     "elu"),
-    ("max_pooling.cu", "if (first || (!(value <= best[k])", "if (first || (!(value >= best[k])", "forward", "max_pool2d"),
+    (
+        "im2col.cu",
+        "u * w.kernel_width + v) * channels + channel;",
+        "v * w.kernel_height + u) * channels + channel;",
+        "forward",
+        "conv2d",
+    ),
+    (
+        "bias.cu",
+        "with_bias(out, bias, out, count, channels, inner",
+        "with_bias(out, bias, out, count - 1, channels, inner",
+        "forward",
+        "conv2d",
+    ),
+    (
+        "batchnorm.cuh",
+        "return fma(centered, factor, bias);",
+        "return fma(centered, factor, bias + accumulator(0.001));",
+        "forward",
+        "batch_norm",
+    ),
+    (
+        "activation_functions.cuh",
+        "A elu(A x, A alpha) { return x <= A(0)",
+        "A elu(A x, A alpha) { return x <= A(-0.5)",
+        "forward",
+        "elu",
+    ),
+    (
+        "max_pooling.cu",
+        "if (first || (!(value <= best[k])",
+        "if (first || (!(value >= best[k])",
+        "forward",
+        "max_pool2d",
+    ),
     ("philox.cuh", "round < 10", "round < 9", "forward", "dropout"),
-    ("batchnorm_backward.cu", "dbias[channel] = own.dy[0];", "dbias[channel] = own.dy_centered[0];", "backward", "batch_norm"),
+    (
+        "batchnorm_backward.cu",
+        "dbias[channel] = own.dy[0];",
+        "dbias[channel] = own.dy_centered[0];",
+        "backward",
+        "batch_norm",
+    ),
     ("batchnorm_backward.cu", "own.dy_centered[0] * scale[channel];", "own.dy_centered[0];", "backward", "batch_norm"),
     ("activation_functions.cuh", "dout * (alpha * exp(x))", "dout * exp(x + A(0.01))", "backward", "elu"),
-    ("average_pooling.cu", "sum[k] += (accumulator)gradient.at[k] / among;", "sum[k] = (accumulator)gradient.at[k];", "backward",
-     "avg_pool2d"),
-    ("cross_entropy.cu", "(value[item + k] * factor - target", "(value[item + k] - target", "backward", "cross_entropy"),
-    ("optimizer.cu", "momentum * buffer + share * gradient;", "momentum * buffer + gradient * gradient;", "update", "sgd_"),
-]  # fmt: skip
+    (
+        "average_pooling.cu",
+        "sum[k] += (accumulator)gradient.at[k] / among;",
+        "sum[k] = (accumulator)gradient.at[k];",
+        "backward",
+        "avg_pool2d",
+    ),
+    (
+        "cross_entropy.cu",
+        "(value[item + k] * factor - target",
+        "(value[item + k] - target",
+        "backward",
+        "cross_entropy",
+    ),
+    (
+        "optimizer.cu",
+        "momentum * buffer + share * gradient;",
+        "momentum * buffer + gradient * gradient;",
+        "update",
+        "sgd_",
+    ),
+]
 
 
 @pytest.mark.usefixtures("_own_kernels")

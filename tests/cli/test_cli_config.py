@@ -34,7 +34,8 @@ def test_only_given_flags_are_there() -> None:
 def test_every_option_is_a_flag_and_a_key_with_the_same_meaning(tmp_path: Path) -> None:
     values: dict[str, Any] = {
         "model": "lenet5", "data": "mnist", "data_dir": "d", "download": True, "image_size": 32, "device": "cpu",
-        "amp": "bf16", "cuda_graph": True, "epochs": 9, "batch_size": 64, "optimizer": "rmsprop", "lr": 0.5, "momentum": 0.5, "nesterov": True,
+        "amp": "bf16", "cuda_graph": True,
+        "epochs": 9, "batch_size": 64, "optimizer": "rmsprop", "lr": 0.5, "momentum": 0.5, "nesterov": True,
         "weight_decay": 0.0, "schedule": "step", "warmup": 0.5, "schedule_epochs": 2, "schedule_factor": 0.5,
         "label_smoothing": 0.0, "augment": "flip,cutout", "clip_norm": 1.0, "validation": 0.25, "early_stopping": 4,
         "checkpoint_every": 7, "seed": 3, "out": "o", "resume": True,

@@ -177,8 +177,13 @@ def test_a_weight_is_cast_once(monkeypatch: pytest.MonkeyPatch) -> None:
         assert F.linear(x, w).requires_grad
     with gpunn.autocast("float16"):
         casts.clear()
-        F.linear(x, w)
+        with gpunn.no_grad():
+            assert not F.linear(x, w).requires_grad
         assert casts == [(3, 3)]  # nothing is kept from one block to the next
+        assert F.linear(x, w).requires_grad  # nor from where nothing is written on the tape
+        with gpunn.no_grad():
+            w.fill_(4.0)
+        assert F.linear(x, w).numpy()[0, 0] == pytest.approx(4 * x.numpy()[0].astype(float).sum(), rel=1e-2)
 
 
 def test_misuse() -> None:

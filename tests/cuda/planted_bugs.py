@@ -11,6 +11,7 @@ from cuda import (
     bugs_in_normalization,
     bugs_in_optimizer,
     bugs_in_softmax,
+    bugs_in_windows,
     planting,
 )
 from cuda.planting import Bug
@@ -21,6 +22,7 @@ BUGS: list[Bug] = [
     *bugs_in_normalization.BUGS,
     *bugs_in_optimizer.BUGS,
     *bugs_in_softmax.BUGS,
+    *bugs_in_windows.BUGS,
 ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,12 +25,15 @@ class Case:
 
     @property
     def source(self) -> str:
-        return f'extern "C" __global__ void broken({PARAMETERS}) {{{self.text}}}\n' if "broken(" not in self.text else self.text
+        if "broken(" in self.text:
+            return self.text
+        return f'extern "C" __global__ void broken({PARAMETERS}) {{{self.text}}}\n'
 
     def expected(self) -> list[str]:
         lines = self.source.splitlines()
-        numbers = {mark: next((i for i, line in enumerate(lines, 1) if f"// {mark}" in line), 0) for mark in ("HERE", "OTHER")}
-        return [said.replace("LINE", str(numbers["HERE"])).replace("OTHER", str(numbers["OTHER"])) for said in self.says]
+        marked = {"LINE": "// HERE", "OTHER": "// OTHER"}
+        found = {name: next((i for i, line in enumerate(lines, 1) if mark in line), 0) for name, mark in marked.items()}
+        return [re.sub("LINE|OTHER", lambda name: str(found[name[0]]), said) for said in self.says]
 
 
 PARAMETERS = "const float* x, float* out, int n"
@@ -44,19 +48,26 @@ def given(x: Any = 64, out: Any = 64, n: int = 64) -> Any:
     return lambda: (floats(x), memory.output(out, "float32"), np.int32(n))
 
 
+def nothing() -> Any:
+    """Arguments of a kernel that looks at none of them."""
+    return None, None, np.int32(0)
+
+
 THREAD = "const int i = blockIdx.x * blockDim.x + threadIdx.x;"
 
 # Bounds, alignment, constness
 MEMORY = [
     Case("read behind the end", f"""{THREAD}
         out[i] = x[i + 1];  // HERE
-    """, ("broken: out of bounds: read of 4 bytes", "argument x: element 64 of 64", "bug.cu:LINE", "block (0,0,0) thread (63,0,0)")),
+    """, ("broken: out of bounds: read of 4 bytes", "argument x: element 64 of 64", "bug.cu:LINE",
+          "block (0,0,0) thread (63,0,0)")),
     Case("read before the begin", f"""{THREAD}
         out[i] = x[i - 1];  // HERE
     """, ("out of bounds: read", "argument x: element -1 of 64", "bug.cu:LINE", "thread (0,0,0)")),
     Case("write behind the end", f"""{THREAD}
         out[i] = x[i < n ? i : 0];  // HERE
-    """, ("out of bounds: write of 4 bytes", "argument out: element 64 of 64", "bug.cu:LINE", "block (1,0,0) thread (0,0,0)"), grid=(2,)),
+    """, ("out of bounds: write of 4 bytes", "argument out: element 64 of 64", "bug.cu:LINE",
+          "block (1,0,0) thread (0,0,0)"), grid=(2,)),
     Case("vectors that overhang", """
         const float4 v = reinterpret_cast<const float4*>(x)[threadIdx.x];  // HERE
         reinterpret_cast<float4*>(out)[threadIdx.x] = v;
@@ -67,7 +78,8 @@ MEMORY = [
     """, ("misaligned: access", "argument x: element 1 of 64", "bug.cu:LINE"), block=(1,)),
     Case("null pointer", """
         out[threadIdx.x] = x[threadIdx.x];  // HERE
-    """, ("null pointer: read of 4 bytes", "bug.cu:LINE", "thread (0,0,0)"), lambda: (None, memory.output(64, "float32"), np.int32(64))),
+    """, ("null pointer: read of 4 bytes", "bug.cu:LINE",
+          "thread (0,0,0)"), lambda: (None, memory.output(64, "float32"), np.int32(64))),
     Case("write to a const parameter", f"""{THREAD}
         const_cast<float*>(x)[i] = 0;  // HERE
         out[i] = 0;
@@ -90,7 +102,8 @@ MEMORY = [
         tile[threadIdx.x] = x[threadIdx.x];  // HERE
         __syncthreads();
         out[threadIdx.x] = tile[threadIdx.x];
-    """, ("out of bounds: write of 4 bytes", "dynamic shared memory: byte 252 of 252", "bug.cu:LINE", "thread (63,0,0)"), shared=252),
+    """, ("out of bounds: write of 4 bytes", "dynamic shared memory: byte 252 of 252", "bug.cu:LINE",
+          "thread (63,0,0)"), shared=252),
     Case("copy behind the end", """
         if (threadIdx.x == 0) memcpy(out, x, 4 * (n + 1));  // HERE
     """, ("out of bounds: read of 4 bytes", "argument x: element 64 of 64", "bug.cu:LINE"),
@@ -108,7 +121,8 @@ VALUES = [
     """, ("argument out: element 1 was never written (32 of 64",)),
     Case("output read before it is written", f"""{THREAD}
         out[i] += x[i];  // HERE
-    """, ("uninitialized: nobody has written what is read: read of 4 bytes", "argument out: element 0 of 64", "bug.cu:LINE", "thread (0,0,0)")),
+    """, ("uninitialized: nobody has written what is read: read of 4 bytes", "argument out: element 0 of 64",
+          "bug.cu:LINE", "thread (0,0,0)")),
     Case("output given as an input", f"""{THREAD}
         out[i] = x[i];  // HERE
     """, ("uninitialized", "argument x: element 0 of 64", "bug.cu:LINE"),
@@ -194,7 +208,8 @@ RACES = [
           "the other is block (0,0,0) thread (63,0,0)"), given(64, 127), grid=(2,)),
     Case("one block reads what another changes", """
         if (out[threadIdx.x] >= 0 && blockIdx.x == 2) out[threadIdx.x] = 0;  // HERE
-    """, ("race between blocks: write of what another block read", "argument out: element 0 of 64", "bug.cu:LINE", "block (2,0,0)"),
+    """, ("race between blocks: write of what another block read", "argument out: element 0 of 64", "bug.cu:LINE",
+          "block (2,0,0)"),
         lambda: (floats(64), floats(64), np.int32(64)), grid=(3,)),
     Case("plain read of an atomic counter", """
         atomicAdd(out, 1.0f);  // HERE
@@ -215,35 +230,36 @@ MEETINGS = [
     Case("early return before a barrier", """
         if (threadIdx.x >= n) return;
         __syncthreads();  // HERE
-    """, ("divergent barrier: 60 of the block's 64 threads wait, 4 have ended", "bug.cu:LINE"), lambda: (None, None, np.int32(60))),
+    """, ("divergent barrier: 60 of the block's 64 threads wait, 4 have ended",
+          "bug.cu:LINE"), lambda: (None, None, np.int32(60))),
     Case("two barriers", """
         if (threadIdx.x % 2) __syncthreads();
         else __syncthreads();
-    """, ("divergent barrier: the threads of a block wait at different ones", "bug.cu:"), lambda: (None, None, np.int32(0))),
+    """, ("divergent barrier: the threads of a block wait at different ones", "bug.cu:"), nothing),
     Case("barrier and shuffle", """
         if (threadIdx.x < 8) __shfl_sync(0xffffffffu, 1, 0);  // HERE
         else __syncthreads();
     """, ("deadlock: 8 threads wait at a warp operation, 56 at a barrier, 0 have ended", "bug.cu:LINE", "thread (0,0,0)"),
-        lambda: (None, None, np.int32(0))),
+        nothing),
     Case("shuffle from a lane that has left", """
         if (threadIdx.x >= 16) return;
         const float v = __shfl_xor_sync(0xffffffffu, 1.0f, 16);  // HERE
-    """, ("bad shuffle: it reads from lane 16, which takes no part", "bug.cu:LINE", "thread (0,0,0)"), lambda: (None, None, np.int32(0)), block=(32,)),
+    """, ("bad shuffle: it reads from lane 16, which takes no part", "bug.cu:LINE", "thread (0,0,0)"), nothing, block=(32,)),
     Case("lane outside of its own mask", """
         __syncwarp(0x0000ffffu);  // HERE
-    """, ("bad mask: it leaves out the lane that gives it", "bug.cu:LINE", "thread (16,0,0)"), lambda: (None, None, np.int32(0)), block=(32,)),
+    """, ("bad mask: it leaves out the lane that gives it", "bug.cu:LINE", "thread (16,0,0)"), nothing, block=(32,)),
     Case("different masks", """
         __syncwarp(threadIdx.x == 3 ? 0xffffffffu : 0xfffffffeu | (threadIdx.x == 0));  // HERE
-    """, ("bad mask: lanes of one warp operation give different masks", "bug.cu:LINE"), lambda: (None, None, np.int32(0)), block=(32,)),
+    """, ("bad mask: lanes of one warp operation give different masks", "bug.cu:LINE"), nothing, block=(32,)),
     Case("different operations", """
         if (threadIdx.x % 2) __syncwarp();
         else __any_sync(0xffffffffu, 1);
-    """, ("divergent warp operation: lanes of one mask wait at different ones", "bug.cu:"), lambda: (None, None, np.int32(0)), block=(32,)),
+    """, ("divergent warp operation: lanes of one mask wait at different ones", "bug.cu:"), nothing, block=(32,)),
     Case("mask of lanes that do not come", """
         if (threadIdx.x < 8) __ballot_sync(0xffu, 1);
         else if (threadIdx.x < 12) __ballot_sync(0xffff00u, 1);  // HERE
         else __syncthreads();
-    """, ("deadlock: 4 threads wait at a warp operation", "bug.cu:LINE", "thread (8,0,0)"), lambda: (None, None, np.int32(0)), block=(32,)),
+    """, ("deadlock: 4 threads wait at a warp operation", "bug.cu:LINE", "thread (8,0,0)"), nothing, block=(32,)),
 ]  # fmt: skip
 
 # What C++ leaves undefined

@@ -59,7 +59,7 @@ CRASHES = {
 @pytest.mark.parametrize("name", CRASHES)
 def test_a_crash_in_fast_mode(name: str) -> None:
     text, says = CRASHES[name]
-    deep = "__device__ __noinline__ int deep(int n) { volatile char here[1000]; here[n % 1000] = 1; return deep(n + 1) + here[0]; }"
+    deep = "__device__ __noinline__ int deep(int n) { volatile char here[99]; here[n % 99] = 1; return deep(n + 1) + here[0]; }"
     source = f'{deep}\nextern "C" __global__ void broken(int* x) {{\n{text}\n}}'
     out = np.zeros(1, np.int32)
     for _ in range(2):

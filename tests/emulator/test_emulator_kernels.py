@@ -17,7 +17,8 @@ KERNELS = r"""
 typedef long long i64;
 
 // through a tile of shared memory, a block of 32 x 8 threads
-extern "C" __global__ void __launch_bounds__(256) transpose(const float* __restrict__ x, float* __restrict__ out, int rows, int columns) {
+extern "C" __global__ void __launch_bounds__(256)
+transpose(const float* __restrict__ x, float* __restrict__ out, int rows, int columns) {
   __shared__ float tile[32][33];
   const int column = blockIdx.x * 32 + threadIdx.x, first = blockIdx.y * 32;
   for (int j = threadIdx.y; j < 32; j += blockDim.y)
@@ -66,7 +67,8 @@ extern "C" __global__ void histogram(const int* __restrict__ labels, int* __rest
     if (own[j]) atomicAdd(&counts[j], own[j]);
 }
 
-extern "C" __global__ void max_pool(const float* __restrict__ x, float* __restrict__ out, unsigned char* __restrict__ winner, int n, int width) {
+extern "C" __global__ void max_pool(const float* __restrict__ x, float* __restrict__ out, unsigned char* __restrict__ winner,
+                                    int n, int width) {
   for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x) {
     const int row = i / (width / 2), column = i % (width / 2);
     float best = -__int_as_float(0x7f800000);
@@ -167,7 +169,8 @@ extern "C" __global__ void copies(const int* x, int* out) {
 // rows of different arrays, through a table of pointers
 extern "C" __global__ void scale_many(const i64* tensors, const float* const* factors, i64 n) {
   float* x = reinterpret_cast<float*>(tensors[blockIdx.y]);
-  for (i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x; i < n; i += (i64)gridDim.x * blockDim.x) x[i] *= factors[blockIdx.y][0];
+  for (i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x; i < n; i += (i64)gridDim.x * blockDim.x)
+    x[i] *= factors[blockIdx.y][0];
 }
 
 extern "C" __global__ void exchange_first(int* out) {
@@ -307,7 +310,9 @@ def test_exchange_of_fresh_shared_memory(run: Any) -> None:
 
 def test_orders_differ_and_repeat() -> None:
     """The order is seen by a kernel whose result depends on it, and is the same in each run."""
-    text = 'extern "C" __global__ void last(int* out) { atomicExch(out, (int)(blockIdx.x * blockDim.x + threadIdx.x)); }'
+    text = (
+        'extern "C" __global__ void last(int* out) { atomicExch(out, (int)(blockIdx.x * blockDim.x + threadIdx.x)); }'
+    )
     results = {}
     for order in (0, 1, 2, 3, 2):
         out = np.zeros(1, np.int32)

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from backends import emulator
 from gpunn.cli import config
 from gpunn.cli.main import COMMANDS
 from gpunn.cli.main import main as gpunn_command
@@ -117,9 +118,21 @@ def test_benchmark_of_the_step(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", range(len(blocks("python"))))
 def test_python_of_the_readme(number: int, tmp_path: Path) -> None:
-    script = tmp_path / "sample.py"
-    script.write_text(blocks("python")[number], encoding="utf-8")
-    assert run(script, folder=tmp_path)
+    text = blocks("python")[number]
+    if "def test_" not in text:
+        script = tmp_path / "sample.py"
+        script.write_text(text, encoding="utf-8")
+        assert run(script, folder=tmp_path)
+        return
+    if emulator.missing():
+        pytest.skip(str(emulator.missing()))
+    (tmp_path / "test_sample.py").write_text(text, encoding="utf-8")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "gpunn.checks.pytest_plugin", str(tmp_path)]
+    done = subprocess.run(
+        command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False
+    )
+    assert re.search(r"\d+ passed", done.stdout), done.stdout
+    assert done.returncode == 0
 
 
 def test_toml_of_the_readme(tmp_path: Path) -> None:
@@ -166,7 +179,7 @@ def test_flags_in_running_text_exist() -> None:
 
 
 def test_make_targets_of_the_readme_exist() -> None:
-    targets = set(re.findall(r"^make ([a-z]+)|`make ([a-z]+)", README, flags=re.MULTILINE))
+    targets = set(re.findall(r"^make ([a-z-]+)|`make ([a-z-]+)", README, flags=re.MULTILINE))
     names = {name for pair in targets for name in pair if name}
     assert {"train", "test"} <= names
     assert not [name for name in names if not re.search(rf"^{name}:", MAKEFILE, flags=re.MULTILINE)]

@@ -72,6 +72,14 @@ def test_the_same_results(device: str, layer: str, training: bool) -> None:
         np.testing.assert_array_equal(one[name].numpy(), apart[name].numpy(), err_msg=name)
 
 
+@pytest.mark.parametrize("layer", ["rows", "images", "convolution"])
+def test_in_pieces_on_the_cpu(monkeypatch: pytest.MonkeyPatch, layer: str) -> None:
+    """Where the data are larger than the cache, they are worked on piece by piece."""
+    monkeypatch.setattr("backends.cpu.normalization.CACHE_BYTES", 100)
+    monkeypatch.setattr("backends.cpu.layout.CACHE_BYTES", 100)
+    test_the_same_results("cpu", layer, training=True)
+
+
 def operation(net: Any) -> str:
     """The last operation of ``net``."""
     return str(net(images((3, 6, 4, 2), "reference")).node.name)

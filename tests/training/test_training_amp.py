@@ -141,6 +141,17 @@ def test_a_step_that_did_not(device: str) -> None:
         assert scaler.get_scale() == scale
 
 
+def test_when_the_scale_changes() -> None:
+    """Doubled after two good steps in a row, counted anew behind every change."""
+    scaler, scales = GradScaler(init_scale=8.0, growth_interval=2), []
+    for value in (1.0, 1.0, 1.0, 1.0, 1.0, np.inf, 1.0, np.nan, 1.0, 1.0):
+        _, optimizer = gradient_of("cpu", value)
+        scaler.step(optimizer)
+        scaler.update()
+        scales.append(scaler.get_scale())
+    assert scales == [8, 16, 16, 32, 32, 16, 16, 8, 8, 16]
+
+
 def test_the_loss_is_scaled(device: str) -> None:
     """A gradient of 1e-8 on its way through float16, whose smallest number is 6e-8."""
     x = gpunn.tensor([1.0], device=device, requires_grad=True)

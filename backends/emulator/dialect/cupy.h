@@ -29,7 +29,7 @@ EMULATOR_CUPY_HALF(float16, __half)
 EMULATOR_CUPY_HALF(bfloat16, __nv_bfloat16)
 #undef EMULATOR_CUPY_HALF
 
-// An argument, as `_Array` of elementwise.py. The strides are in bytes.
+// An argument, as `_Array` of operation.py. The strides are in bytes.
 struct EmulatorArray {
   char* data;
   int ndim;

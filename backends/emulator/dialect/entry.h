@@ -73,7 +73,7 @@ template <typename... A> struct EmulatorEntry<void(A...)> {
     kernel(*(typename EmulatorPlain<A>::type*)arguments[i]...);
   }
 };
-#define EMULATOR_EXPORT(kernel, most_threads)                                                               \
+#define EMULATOR_EXPORT(kernel, most_threads, ...)                                                          \
   extern "C" __attribute__((visibility("default"), used)) const EmulatorKernel emulator_kernel_##kernel = { \
       EmulatorEntry<decltype(kernel)>::call<kernel>,                                                        \
       sizeof(EmulatorEntry<decltype(kernel)>::parameters) / sizeof(EmulatorParameter) - 1, most_threads,    \

@@ -1,7 +1,7 @@
 // What each access to memory means next to the accesses before it: bounds, values that were never set, and races.
 //
 // The compiler puts a call in front of every access (-fsanitize=thread); its functions, __tsan_..., are ours. Each piece of
-// memory has a cell that remembers who wrote it last, who read it since, and who took part in atomic operations on it.
+// memory has a cell (shadow.h) that remembers who wrote it last, who read it since, and who took part in atomic operations.
 //
 // Two accesses, one of them a write, are a race unless something orders them:
 // - a barrier between them. Intervals are the stretches between barriers; they are counted through blocks and launches
@@ -16,44 +16,13 @@
 #include <vector>
 
 #include "machine.h"
+#include "shadow.h"
 
 namespace machine {
 
 bool is_checked = false;
 
 namespace {
-
-// Accesses of one kind to one piece of memory, none of which came before another.
-struct Accesses {
-  uint32_t interval;  // of the latest
-  uint32_t joins;     // of the warp, before the earliest of them
-  uint32_t lanes;     // who, of one warp
-  uint32_t address;   // lower half of the latest one's return address
-  uint8_t warp;
-  bool several_warps, several_blocks;
-  bool is_exchange;  // of writes: by an atomic exchange, which other atomic operations may meet
-};
-
-struct Cell {
-  Accesses write, read;
-};
-
-struct Region {
-  uintptr_t begin, end;
-  int number;  // for the report; several memories that overlap are one region
-  int element;
-  bool is_writable, is_written, is_shared;
-  bool has_cells;   // false where nothing can go wrong but the place: memory with values that nobody may write to
-  bool is_touched;  // whether a cell is in use
-  int shift;        // a cell stands for 1 << shift bytes
-  uint32_t oldest;  // the first interval whose accesses count
-  std::vector<Cell> cells;
-  std::vector<Accesses> atomics;  // as many as cells, from the first atomic operation on
-
-  size_t cell_of(uintptr_t address) const { return (address >> shift) - (begin >> shift); }
-};
-
-constexpr int MOST_SHIFT = 4;  // 16 bytes, the longest access
 
 std::vector<Region> regions;  // ordered by address. Their cells are kept from launch to launch
 size_t region_count = 0;
@@ -73,32 +42,6 @@ Region* find_region(uintptr_t address, uintptr_t code) {
       std::upper_bound(first, first + region_count, address, [](uintptr_t a, const Region& r) { return a < r.begin; });
   if (after == first || address >= after[-1].end) return nullptr;
   return guess = after - 1;
-}
-
-void split_cells(Region& region, int shift) {
-  const int ratio_shift = region.shift - shift;
-  if (region.is_touched) {
-    const uintptr_t old_first = region.begin >> region.shift, first = region.begin >> shift;
-    const size_t count = ((region.end - 1) >> shift) - first + 1;
-    const auto split = [&](auto& whole) {
-      auto parts = whole;
-      parts.resize(count);
-      for (size_t i = 0; i < count; i++) parts[i] = whole[((first + i) >> ratio_shift) - old_first];
-      whole.swap(parts);
-    };
-    split(region.cells);
-    if (!region.atomics.empty()) split(region.atomics);
-  }
-  region.shift = shift;
-}
-
-void touch(Region& region, int shift) {
-  if (shift < region.shift) split_cells(region, shift);
-  if (region.is_touched) return;
-  const size_t count = region.cell_of(region.end - 1) + 1;
-  if (region.cells.size() < count) region.cells.resize(count);
-  region.atomics.clear();
-  region.is_touched = true;
 }
 
 enum Collision { NONE, IN_BLOCK, BETWEEN_BLOCKS };
@@ -189,7 +132,7 @@ const char* const NAMES[] = {"read", "write", "atomic operation", "atomic exchan
 }
 
 void check_cells(Region& region, uintptr_t address, unsigned size, Kind kind, uintptr_t code) {
-  touch(region, __builtin_ctz(size));
+  region.touch(__builtin_ctz(size));
   const uint32_t oldest = region.oldest;
   const bool is_atomic = kind >= ATOMIC;
   if (is_atomic && region.atomics.size() < region.cells.size()) region.atomics.resize(region.cells.size());

@@ -2,7 +2,7 @@
 //
 //   fiber.cpp      a stack for each thread, and the switch from one to another
 //   scheduler.cpp  the threads of a block: who runs next, barriers, the operations of a warp
-//   checker.cpp    shadow memory: what each access means next to those before it
+//   checker.cpp    what each access to memory means next to those before it (shadow.h)
 //   launch.cpp     the blocks of a grid; crashes; the interface to Python
 //
 // Everything repeats exactly: no clock, no address and no other thread decides anything.

@@ -20,7 +20,8 @@ ROOT = Path(__file__).parents[1]
 # entries may not.
 FLOORS: list[list[set[str]]] = [
     [{"backends"}],
-    [{f"gpunn.{name}" for name in ("version", "errors", "dtypes", "random", "device", "tape", "mixed_precision", "promotion", "operators", "tensor",
+    [{f"gpunn.{name}" for name in ("version", "errors", "dtypes", "random", "device", "tape", "mixed_precision",
+                                   "promotion", "operators", "tensor",
                                    "creation", "functional", "init")}],
     [{"gpunn.nn"}, {"gpunn.optim"}, {"gpunn.data"}],
     [{"gpunn"}],  # the package itself: the shelf from which the user takes floors 2 and 3; the upper ones it loads lazily

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..backend import Backend
+from . import blas
 from .activation import BranchlessActivations
 from .convolution import ChannelsLastConvolution
 from .memory import keep_freed_memory
@@ -21,4 +22,5 @@ class NumpyBackend(
     def __init__(self) -> None:
         super().__init__(np, "cpu")
         keep_freed_memory()
+        blas.tune()
         gather_crew()

@@ -10,24 +10,18 @@ pieces run one after the other and the products use all cores.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
-from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
+from . import blas
 
 Piece = TypeVar("Piece")
 Result = TypeVar("Result")
-
-# The symbols of the OpenBLAS in NumPy's wheels, and of others.
-SET_THREADS = ("scipy_openblas_set_num_threads64_", "scipy_openblas_set_num_threads", "openblas_set_num_threads64_",
-               "openblas_set_num_threads")  # fmt: skip
 
 
 def core_count() -> int:
@@ -47,33 +41,15 @@ def core_count() -> int:
         return cores
 
 
-@cache
-def blas_thread_setter() -> Callable[[int], Any] | None:
-    """The function of NumPy's OpenBLAS that sets its number of threads; None where it is another library."""
-    folder = Path(np.__file__).parent
-    for library in sorted([*folder.parent.glob("numpy.libs/*openblas*"), *folder.glob(".dylibs/*openblas*")]):
-        try:
-            loaded = ctypes.CDLL(str(library))  # already loaded by NumPy: this is the same copy
-        except OSError:
-            continue
-        for name in SET_THREADS:
-            if hasattr(loaded, name):
-                setter = getattr(loaded, name)
-                setter.argtypes, setter.restype = [ctypes.c_int], None
-                return setter
-    return None
-
-
 class _Crew:
     """The threads of this process, and a lock so that one primitive at a time hands out pieces."""
 
     def __init__(self) -> None:
         self.cores = core_count()
         self.lock = threading.Lock()
-        self.set_blas_threads = blas_thread_setter()
         self.pool = None
-        if self.set_blas_threads:
-            self.set_blas_threads(self.cores)
+        if blas.is_there():
+            blas.set_threads(self.cores)
             self.pool = ThreadPoolExecutor(self.cores, "gpunn-cpu") if self.cores > 1 else None
 
 
@@ -102,17 +78,17 @@ def for_each(work: Callable[[Piece], Result], pieces: Iterable[Piece]) -> list[R
     todo = list(pieces)
     crew = gather_crew()
     # A second thread of the user's that comes along meanwhile does its work alone, and so does a single piece.
-    if len(todo) < 2 or crew.pool is None or crew.set_blas_threads is None or not crew.lock.acquire(blocking=False):
+    if len(todo) < 2 or crew.pool is None or not crew.lock.acquire(blocking=False):
         return [work(piece) for piece in todo]
     futures: list[Future[Result]] = []
     try:
-        crew.set_blas_threads(1)
+        blas.set_threads(1)
         # Each task gets a copy of the context, because NumPy keeps its error settings there.
         futures += [crew.pool.submit(copy_context().run, work, piece) for piece in todo]
         return [future.result() for future in futures]
     finally:
         wait(futures)  # also after an error or Ctrl-C: nobody may write to an array that its owner took back
-        crew.set_blas_threads(crew.cores)
+        blas.set_threads(crew.cores)
         crew.lock.release()
 
 

@@ -80,12 +80,13 @@ class MatrixConvolution:
     ) -> Any:
         """x (N, H, W, C) and dout (N, OH, OW, O): the gradient of the filters, ``shape`` (O, KH, KW, C / groups)."""
         windows = _windows(x.shape, shape, stride, padding, dilation)
-        total, wide = None, accumulator(x.dtype)
-        for part in images_at_a_time(windows, x.itemsize, groups):
+        parts, total = list(images_at_a_time(windows, x.itemsize, groups)), None
+        # Several products of half precision are added up in float32, and rounded once.
+        dtype = accumulator(x.dtype) if len(parts) > 1 else None
+        for part in parts:
             columns = self._columns(x[part], windows, groups)
-            product = self.runtime.matmul(_split(dout[part], groups).swapaxes(-1, -2), columns)
-            # Half precision is added up in float32.
-            total = product if total is None else total.astype(wide, copy=False) + product.astype(wide, copy=False)
+            product = self.runtime.matmul(_split(dout[part], groups).swapaxes(-1, -2), columns, dtype)
+            total = product if total is None else total + product
         if total is None:
             return self.runtime.xp.zeros(shape, x.dtype)
         return total.astype(x.dtype, copy=False).reshape(shape)

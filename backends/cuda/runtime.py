@@ -95,9 +95,13 @@ class Runtime:
         """Record what ``work`` asks of the device. ``.launch()`` of the result lets the device do it; nobody waits."""
         raise NotImplementedError
 
-    def matmul(self, a: Any, b: Any) -> Any:
-        """The matrix product over the last two axes; half precision is added up in float32."""
-        return self.xp.matmul(a, b)
+    def matmul(self, a: Any, b: Any, dtype: Any = None) -> Any:
+        """The matrix product over the last two axes; half precision is added up in float32.
+
+        ``dtype`` is the result's, by default that of the operands: "float32" leaves sums of half precision as they are added
+        up, for who adds up several products.
+        """
+        raise NotImplementedError
 
 
 class CapturedWork:
@@ -197,19 +201,52 @@ class CupyRuntime(Runtime):
                 array[...] = self.xp.asarray(values, dtype=array.dtype)
         return CapturedWork(self, graph, (pool, uploads, stream))
 
-    def matmul(self, a: Any, b: Any) -> Any:
+    def matmul(self, a: Any, b: Any, dtype: Any = None) -> Any:
         xp = self.xp
+        is_half = a.dtype.name in HALF
+        if is_half and dtype == "float32" and a.ndim == b.ndim == 2:
+            return self._float32_product(a, b)
         if options.allow_tf32_matmul != self._tf32:
             # CuPy's own switch; it belongs to the process and not to one product.
             linalg = xp._core._routines_linalg
             self._tf32 = options.allow_tf32_matmul
             linalg.set_compute_type("f", linalg.COMPUTE_TYPE_TF32 if self._tf32 else linalg.COMPUTE_TYPE_FP32)
-        if a.dtype.name in HALF and max(a.ndim, b.ndim) > 2:
+        if is_half and (dtype == "float32" or max(a.ndim, b.ndim) > 2):
             # CuPy 14 computes batched products of float16 in float32 anyway, and fails for bfloat16.
-            return xp.matmul(a.astype("float32"), b.astype("float32")).astype(a.dtype)
+            return xp.matmul(a.astype("float32"), b.astype("float32")).astype(dtype or a.dtype, copy=False)
         return xp.matmul(a, b)
+
+    def _float32_product(self, a: Any, b: Any) -> Any:
+        """a (m, k) and b (k, n) of half precision: float32 (m, n), by cuBLAS, since `cupy.matmul` would round it.
+
+        cuBLAS counts in columns, to which an array in rows is its own transpose; so it is asked for b^T a^T. As CuPy's own
+        `tensordot_core_v11` (cupy/_core/_routines_linalg.pyx) calls it, but for the result's dtype.
+        """
+        xp, cuda = self.xp, self.xp.cuda
+        (m, k), n = a.shape, b.shape[1]
+        if not m * k * n:
+            return xp.zeros((m, n), "float32")
+        blas, out = cuda.cublas, xp.empty((m, n), "float32")
+        (a, lead_a, turn_a), (b, lead_b, turn_b) = _in_columns(xp, a), _in_columns(xp, b)
+        turns = {False: blas.CUBLAS_OP_N, True: blas.CUBLAS_OP_T}
+        half = cuda.runtime.CUDA_R_16F if a.dtype.name == "float16" else cuda.runtime.CUDA_R_16BF
+        one, zero = np.ones((), "float32"), np.zeros((), "float32")  # read on the host before the call returns
+        blas.gemmEx(
+            cuda.device.get_cublas_handle(), turns[turn_b], turns[turn_a], n, m, k,
+            one.ctypes.data, b.data.ptr, half, lead_b, a.data.ptr, half, lead_a,
+            zero.ctypes.data, out.data.ptr, cuda.runtime.CUDA_R_32F, n,
+            blas.CUBLAS_COMPUTE_32F, blas.CUBLAS_GEMM_DEFAULT,
+        )  # fmt: skip
+        return out
 
     def _header_folders(self) -> tuple[str, ...]:
         """Where cuda_fp16.h is, as compiler options."""
         root = self.xp.cuda.get_cuda_path()
         return (f"-I{Path(root) / 'include'}",) if root else ()
+
+
+def _in_columns(xp: Any, matrix: Any) -> tuple[Any, int, bool]:
+    """A matrix for cuBLAS to take as the transpose of ``matrix``: memory, elements a column, and whether to transpose it."""
+    if matrix.flags.f_contiguous and not matrix.flags.c_contiguous:
+        return matrix, matrix.shape[0], True
+    return xp.ascontiguousarray(matrix), matrix.shape[1], False

@@ -25,9 +25,10 @@ from typing import Any
 
 import numpy as np
 
-from . import memory, source, toolchain
+from . import memory, toolchain
 from .error import EmulatorError
 from .launch import Entry, Index, Launch, Memory, Named, machine, one_at_a_time, run
+from .source import KernelText, kernels, translation_unit
 
 MOST_THREADS, MOST_THREADS_Z = 1024, 64
 MOST_BLOCKS = (2**31 - 1, 2**16 - 1, 2**16 - 1)
@@ -74,8 +75,8 @@ class Module:
         return self._kernels[name]
 
     def _load(self) -> None:
-        self._texts = source.kernels(self.source)
-        unit = source.translation_unit(self.source, self.name)
+        self._texts = kernels(self.source)
+        unit = translation_unit(self.source, self.name)
         self.path = toolchain.build(unit, self.name, self.options, self.include_folders, self.checked)
         machine()  # the library looks for it by its name
         self.library = ctypes.CDLL(str(self.path))
@@ -85,7 +86,14 @@ class Module:
         if self._texts:
             anchor = f"emulator_kernel_{next(iter(self._texts))}"
             self.base = ctypes.addressof(Entry.in_dll(self.library, anchor)) - entries[anchor]
-        self.variables = [self._variable(symbol) for symbol in symbols if not OWN_SYMBOLS.search(symbol.name)]
+        self._variables = [
+            (symbol.name, self._variable(symbol)) for symbol in symbols if not OWN_SYMBOLS.search(symbol.name)
+        ]
+
+    def variables_of(self, kernel: str) -> list[tuple[Memory, Named]]:
+        """The variables that a kernel may touch: all but those that stand in another kernel."""
+        others = tuple(f"_ZZ{len(name)}{name}E" for name in self._texts if name != kernel)
+        return [variable for name, variable in self._variables if not name.startswith(others)]
 
     def _variable(self, symbol: toolchain.Symbol) -> tuple[Memory, Named]:
         """A variable of the text, for the checker: one of a function is __shared__, one of the file __device__."""
@@ -102,25 +110,23 @@ class Module:
 
 
 def _variable_name(mangled: str) -> str:
-    """The last name in a mangled one: "tile" of "_ZZ9transposeE4tile", "count" of "_ZL5count"."""
-    number, name, rest = "", "", mangled
-    for i, letter in enumerate(rest):
-        if letter.isdigit():
-            number += letter
-            continue
-        if number and int(number) <= len(rest) - i:
-            name = rest[i : i + int(number)]
-        number = ""
-    return name
+    """The last name in a mangled one: "tile" of "_ZZ9transposeE4tile", "count" of "_ZL5count"; C's names are as they are."""
+    found = mangled
+    for length in re.finditer(r"\d+", mangled):
+        name = mangled[length.end() : length.end() + int(length[0])]
+        if len(name) == int(length[0]) > 0 and name.isidentifier():
+            found = name
+    return found
 
 
 class Kernel:
     """A kernel of a module, called as ``kernel(grid, block, arguments, shared_mem=bytes)``."""
 
-    def __init__(self, module: Module, text: source.KernelText) -> None:
+    def __init__(self, module: Module, text: KernelText) -> None:
         self.module, self.name = module, text.name
         entry = Entry.in_dll(module.library, f"emulator_kernel_{text.name}")
         self._call, self._most_threads = entry.call, entry.most_threads
+        self._variables = module.variables_of(text.name)
         names = text.parameters
         if len(names) != entry.parameter_count:
             names = tuple(str(number) for number in range(entry.parameter_count))
@@ -152,7 +158,7 @@ class Kernel:
             pieces.append(
                 (Memory(start, shared_mem, 1, 1, 0, 1), Named("dynamic shared memory", 1, shared_mem, "byte"))
             )
-        pieces += self.module.variables
+        pieces += self._variables
         with one_at_a_time:
             self._run(grid_index, block_index, values, pieces)
         for array in outputs:
@@ -208,7 +214,7 @@ class _Parameter:
             self._check_array(argument)
             return ctypes.c_void_p(memory.address(argument))
         if isinstance(argument, np.ndarray) or not isinstance(argument, (bool, int, float, np.generic)):
-            raise self._error(f"expected a {self._type_name}, got {_described(argument)}")
+            raise self._error(f"expected a number of type {self._type_name}, got {_described(argument)}")
         scalar = self._scalar(argument)
         if scalar.dtype.name != self.type:
             python = "" if isinstance(argument, np.generic) else f" (of a Python {type(argument).__name__})"
@@ -229,7 +235,7 @@ class _Parameter:
 
     @cached_property
     def _type_name(self) -> str:
-        return f"{self.type}" if self.type not in ("struct", "void") else f"{self.type} of {self.size} bytes"
+        return f"struct of {self.size} bytes" if self.type == "struct" else self.type
 
     def _scalar(self, argument: Any) -> np.generic:
         if isinstance(argument, np.generic):
@@ -244,17 +250,11 @@ class _Parameter:
         if not isinstance(array, np.ndarray):
             raise self._error(f"expected an array or None, got {_described(array)}")
         if self.pointers == 2:
-            fits = array.dtype.name in ("int64", "uint64")
-            wanted = "a pointer_table (int64)"
+            fits, wanted = array.dtype.name in ("int64", "uint64"), "a pointer_table (int64)"
         elif self.type in ("void", "struct"):
             fits, wanted = True, "any array"
         else:
-            fits = array.dtype.name == self.type or (
-                array.dtype.kind in INTEGERS and np.dtype(self.type).kind in INTEGERS and array.itemsize == self.size
-                if self.type != "bfloat16"
-                else False
-            )
-            wanted = f"an array of {self.type}"
+            fits, wanted = self._fits(array.dtype), f"an array of {self.type}"
         if not fits:
             raise self._error(f"expected {wanted}, got {_described(array)}")
         if not is_dense(array):
@@ -264,6 +264,13 @@ class _Parameter:
             )
         if memory.address(array) % max(array.dtype.alignment, 1):
             raise self._error(f"expected memory aligned to {array.dtype.alignment} bytes; copy the array first")
+
+    def _fits(self, dtype: np.dtype[Any]) -> bool:
+        """Whether a pointer to the parameter's type may point to such elements: signed integers may be unsigned ones."""
+        if dtype.name == self.type:
+            return True
+        is_integer = self.type.startswith(("int", "uint", "bool"))
+        return is_integer and dtype.kind in INTEGERS and dtype.itemsize == self.size
 
     def _error(self, what: str) -> EmulatorError:
         return EmulatorError(f"{self.kernel}: {self.name}: {what}")

@@ -97,7 +97,7 @@ class EmulatedRuntime(Runtime):
     def capture(self, work: Callable[[], None]) -> Any:
         return RepeatedWork(work)
 
-    def matmul(self, a: Any, b: Any) -> Any:
+    def matmul(self, a: Any, b: Any, dtype: Any = None) -> Any:
         if a.dtype.name in HALF:  # as cuBLAS does: add up in float32, round once
-            return np.matmul(a.astype(np.float32), b.astype(np.float32)).astype(a.dtype)
+            return np.matmul(a.astype(np.float32), b.astype(np.float32)).astype(dtype or a.dtype, copy=False)
         return np.matmul(a, b)

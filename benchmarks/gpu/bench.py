@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import re
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -141,7 +142,9 @@ def main() -> None:
 
     found: dict[str, list[dict[str, Any]]] = {"kernel": [], "training step": []}
     options.out.mkdir(parents=True, exist_ok=True)
-    stem = f"{facts['date'][:10]}-{facts['device'].lower().replace(' ', '-')}"
+    # Runs of some cases alone do not replace each other's files.
+    named = "-".join([facts["date"][:10], facts["device"], *options.only])
+    stem = re.sub(r"[^a-z0-9]+", "-", named.lower())
     runs = {
         "kernel": rows_of_kernels(backend, clock, options, bandwidth),
         "training step": rows_of_steps(backend, clock, options),

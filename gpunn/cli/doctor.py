@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import platform
 import sys
@@ -14,6 +13,7 @@ import numpy as np
 
 import backends
 import gpunn
+from backends.cpu import blas
 from gpunn.cli.parser import Parser
 from gpunn.device import choose
 
@@ -102,33 +102,10 @@ def _cores() -> str:
 
 
 def _blas() -> str:
-    """The BLAS that NumPy was built with, and the kernels that OpenBLAS took for this processor."""
+    """The BLAS that NumPy was built with, the kernels that it uses, and how many threads."""
     build = np.show_config(mode="dicts")
     assert build is not None
-    blas = build.get("Build Dependencies", {}).get("blas", {})
-    text = f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip()
-    core, threads = _openblas_choice()
-    return text + (f", kernels for {core}" if core else "") + (f", {threads} threads" if threads else "")
-
-
-def _openblas_choice() -> tuple[str | None, int | None]:
-    """Asks the OpenBLAS in NumPy's wheel, which is loaded already, by its own functions."""
-    package = Path(np.__file__).parent
-    folders = (package.parent / "numpy.libs", package / ".dylibs")
-    for file in (file for folder in folders if folder.is_dir() for file in sorted(folder.glob("*openblas*"))):
-        try:
-            library = ctypes.CDLL(str(file))
-        except OSError:
-            continue
-        for prefix, suffix in (
-            ("scipy_openblas", "64_"),
-            ("openblas", "64_"),
-            ("scipy_openblas", ""),
-            ("openblas", ""),
-        ):
-            core = getattr(library, f"{prefix}_get_corename{suffix}", None)
-            threads = getattr(library, f"{prefix}_get_num_threads{suffix}", None)
-            if core is not None and threads is not None:
-                core.restype = ctypes.c_char_p
-                return core().decode(), int(threads())
-    return None, None
+    library = build.get("Build Dependencies", {}).get("blas", {})
+    text = f"{library.get('name', 'unknown')} {library.get('version', '')}".strip()
+    backends.get("cpu")  # which tunes it
+    return f"{text}, {blas.tune()}, {blas.threads()} threads" if blas.is_there() else text

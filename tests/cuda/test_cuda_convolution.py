@@ -6,6 +6,7 @@ import itertools
 import math
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 from cuda.kernel_cases import DTYPES, ORACLE, assert_close, numbers, rounded, wide
@@ -136,6 +137,27 @@ def test_the_sum_of_several_parts_is_float32(emulated: Any, monkeypatch: pytest.
         _, saved = emulated.conv2d(x, weight, None)
         (_, grad_weight, _) = emulated.conv2d_backward(saved, dout, (False, True, False))
     assert_close(grad_weight, np.full((1, 1, 2, 2), 4096 + 24 * 16), rounding=0.25)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_parts_are_rounded_once(emulated: Any, dtype: str, groups: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether 16 images are one part, 4 or 16: the sum of half precision has float32's error, and that of one rounding."""
+    x, weight = (rounded(numbers(*shape), dtype) for shape in ((16, 4, 4, 5), (2, 4 // groups, 3, 2)))
+    dout = rounded(numbers(16, 2, 2, 4, seed=1), dtype)
+    with emulated.scope():
+        _, saved = emulated.conv2d(x, weight, None, groups=groups)
+        _, kept = ORACLE.conv2d(wide(x), wide(weight), None, groups=groups)
+        _, wanted, _ = ORACLE.conv2d_backward(kept, wide(dout))
+        columns = 2 * 4 * 3 * 2 * 4 * x.itemsize  # bytes of one image's
+        for images in (16, 4, 1):
+            monkeypatch.setattr(options, "workspace_limit", images * columns)
+            _, gradient, _ = emulated.conv2d_backward(saved, dout, (False, True, False))
+            assert gradient.dtype == x.dtype
+            half = float(ml_dtypes.finfo(x.dtype).eps) / 2
+            np.testing.assert_allclose(
+                wide(gradient), wanted, rtol=half, atol=1e-5, err_msg=f"{images} images at a time"
+            )
 
 
 # Which way is taken

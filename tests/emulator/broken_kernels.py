@@ -91,6 +91,21 @@ MEMORY = [
         __syncthreads();
         out[threadIdx.x] = t[threadIdx.x];
     """, ("out of bounds: ", "__shared__ tile", "bug.cu:LINE", "thread (32,0,0)")),
+    Case("behind a shared array lies that of another kernel", """extern "C" __global__ void other(float* x) {
+  __shared__ float first[64], second[64];
+  first[threadIdx.x] = second[threadIdx.x] = x[threadIdx.x];
+}
+extern "C" __global__ void broken(const float* x, float* out, int n) {
+  __shared__ float tile[64];
+  float* t = tile;
+  t[threadIdx.x + 64] = x[threadIdx.x];  // HERE
+  out[threadIdx.x] = 0;
+}
+extern "C" __global__ void another(float* x) {
+  __shared__ float third[64], fourth[64];
+  third[threadIdx.x] = fourth[threadIdx.x] = x[threadIdx.x];
+}
+""", ("out of bounds: write of 4 bytes", "__shared__ tile: byte 256 of 256", "bug.cu:LINE", "thread (0,0,0)")),
     Case("index of a declared array", """
         __shared__ float tile[32];
         tile[threadIdx.x] = x[threadIdx.x];  // HERE

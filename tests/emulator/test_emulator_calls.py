@@ -102,8 +102,8 @@ WRONG = {
     "Python float": ((X, OUT, 1.0, 8), "factor: expected float32, got float64 (of a Python float); pass np.float32(...)"),
     "narrow integer": ((X, OUT, np.float32(1), np.int32(8)), "argument count: expected int64, got int32; pass np.int64(...)"),
     "bool": ((X, OUT, np.float32(1), True), "argument count: expected int64, got bool (of a Python bool)"),
-    "array for a value": ((X, OUT, X, 8), "argument factor: expected a float32, got an array of float32"),
-    "None for a value": ((X, OUT, np.float32(1), None), "argument count: expected a int64, got a NoneType"),
+    "array for a value": ((X, OUT, X, 8), "argument factor: expected a number of type float32, got an array of float32"),
+    "None for a value": ((X, OUT, np.float32(1), None), "argument count: expected a number of type int64, got a NoneType"),
     "number for an array": ((1.5, OUT, np.float32(1), 8), "argument x: expected an array or None, got a float"),
     "list for an array": (([1.0], OUT, np.float32(1), 8), "argument x: expected an array or None, got a list"),
     "gaps": (

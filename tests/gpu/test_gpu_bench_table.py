@@ -63,8 +63,8 @@ def test_a_whole_run(bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     only = ["relu", "elu", "cross-entropy", "adam", "mlp"]
     monkeypatch.setattr(sys, "argv", ["bench.py", "--rounds", "4", "--out", str(tmp_path), "--only", *only])
     bench.main()
-    (table,) = tmp_path.glob("*-a-processor.md")
-    (numbers,) = tmp_path.glob("*-a-processor.json")
+    (table,) = tmp_path.glob("*-a-processor-relu-elu-cross-entropy-adam-mlp.md")
+    (numbers,) = tmp_path.glob("*.json")
     found = json.loads(numbers.read_text(encoding="utf-8"))
     kernels = [row["case"] for row in found["kernel"]]
     assert len(kernels) == 15  # relu, elu, batchnorm+relu (both ways) and cross-entropy in two dtypes, and Adam

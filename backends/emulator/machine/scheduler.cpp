@@ -184,7 +184,6 @@ void report_deadlock() {
   std::snprintf(report.problem, sizeof report.problem,
                 "deadlock: %u threads wait at a warp operation, %u at a barrier, %u have ended", at_warp_operation,
                 at_barrier, thread_count - alive);
-  reset_fibers();
 }
 
 }  // namespace
@@ -246,11 +245,11 @@ void run_block() {
   emulator_block = block_index;
   pass_on(&launcher_fiber);
   if (!report.problem[0] && alive) report_deadlock();
+  if (report.problem[0]) reset_fibers();
 }
 
 void abandon() {
   running = nullptr;
-  reset_fibers();
   Fiber left_for_ever;
   switch_fiber(left_for_ever, launcher_fiber);
   __builtin_unreachable();

@@ -1,10 +1,10 @@
 """The OpenBLAS that NumPy's wheels bring: how many threads it takes, and which kernels.
 
-It chooses its kernels when NumPy is imported, by the processor's model, and takes a model that is newer than it for an older one: a
-Zen 5, say, for a Haswell, whose kernels know AVX2 only. With those for AVX-512 its products are up to twice as fast there. OpenBLAS
-can be made to choose again (`gotoblas_dynamic_quit` and `_init`, which are not in its manual); this is done under guards: both
-functions are there, the processor has what the kernels use, the user has not chosen (OPENBLAS_CORETYPE), and products are right
-afterwards, else it is undone. GPUNN_BLAS_TUNING=0 leaves OpenBLAS as it is.
+It chooses its kernels when NumPy is imported, by the processor's model, and takes a model that is newer than it for an older
+one: a Zen 5, say, for a Haswell, whose kernels know AVX2 only. With those for AVX-512 its products are up to twice as fast
+there. OpenBLAS can be made to choose again (`gotoblas_dynamic_quit` and `_init`, which are not in its manual); this is done
+under guards: both functions are there, the processor has what the kernels use, the user has not chosen (OPENBLAS_CORETYPE),
+and products are right afterwards, else it is undone. GPUNN_BLAS_TUNING=0 leaves OpenBLAS as it is.
 """
 
 from __future__ import annotations

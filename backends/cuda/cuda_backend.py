@@ -70,7 +70,8 @@ class CudaBackend(
             file, kernel, dtype, grid, block, shared, defines, arguments=arguments
         ):
             return
-        self.programs.kernel(file, kernel, dtype, tuple(sorted(defines.items())))(grid, block, arguments, shared)
+        further = tuple(sorted(defines.items())) if defines else ()
+        self.programs.kernel(file, kernel, dtype, further)(grid, block, arguments, shared)
 
     def rates(self, *values: float) -> Any:
         """Numbers that differ from step to step (a learning rate, Adam's corrections), on the device: float64, (n,).

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any
 
 BLOCK = 256  # threads of an elementwise block: many enough to hide latency, few enough to leave registers
@@ -18,19 +19,16 @@ def blocks_for(threads: int, block: int = BLOCK) -> int:
 
 def is_dense(array: Any) -> bool:
     """Whether the elements fill one piece of memory, in whatever order of the axes."""
-    if array.flags.c_contiguous:
-        return True
-    expected = array.itemsize
-    for stride, length in sorted((s, n) for s, n in zip(array.strides, array.shape, strict=True) if n != 1):
-        if stride != expected:
-            return array.size == 0
-        expected *= length
-    return True
+    return array.flags.c_contiguous or _fills_memory(array.shape, array.strides, array.itemsize)
 
 
 def same_order(a: Any, b: Any) -> bool:
     """Whether two dense arrays of one shape run through memory in the same order of their axes."""
-    return a.shape == b.shape and all(
+    if a.shape != b.shape:
+        return False
+    if a.strides == b.strides and a.itemsize == b.itemsize:
+        return True
+    return all(
         n == 1 or s // a.itemsize == t // b.itemsize
         for n, s, t in zip(a.shape, a.strides, b.strides, strict=True)
     )  # fmt: skip
@@ -38,12 +36,7 @@ def same_order(a: Any, b: Any) -> bool:
 
 def is_channels_last(x: Any) -> bool:
     """Whether an (N, C, ...) array lies in memory as (N, ..., C)."""
-    expected = x.itemsize
-    for axis in (1, *range(x.ndim - 1, 1, -1), 0):
-        if x.shape[axis] != 1 and x.strides[axis] != expected:
-            return False
-        expected *= x.shape[axis]
-    return True
+    return _has_channels_last(x.shape, x.strides, x.itemsize)
 
 
 def channels_last(xp: Any, x: Any) -> Any:
@@ -59,3 +52,24 @@ def channels_first(xp: Any, x: Any) -> Any:
 def pixels(x: Any) -> int:
     """How many elements a channel of an (N, C, ...) array has."""
     return x.shape[0] * math.prod(x.shape[2:])
+
+
+# Every launch asks, about few different arrays: looking an answer up takes a tenth of the time of finding it.
+@lru_cache(maxsize=4096)
+def _fills_memory(shape: tuple[int, ...], strides: tuple[int, ...], itemsize: int) -> bool:
+    expected = itemsize
+    for stride, length in sorted((s, n) for s, n in zip(strides, shape, strict=True) if n != 1):
+        if stride != expected:
+            return 0 in shape
+        expected *= length
+    return True
+
+
+@lru_cache(maxsize=4096)
+def _has_channels_last(shape: tuple[int, ...], strides: tuple[int, ...], itemsize: int) -> bool:
+    expected = itemsize
+    for axis in (1, *range(len(shape) - 1, 1, -1), 0):
+        if shape[axis] != 1 and strides[axis] != expected:
+            return False
+        expected *= shape[axis]
+    return True

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -102,11 +102,13 @@ def options(dtype: Any, defines: Mapping[str, Any] | None = None) -> tuple[str, 
     return ("--std=c++17", *(f"-D{name}={value}" for name, value in named.items()))
 
 
+@cache  # as with `is_served`: NumPy takes 2 us to find a dtype's name
 def accumulator(dtype: Any) -> np.dtype[Any]:
     """The dtype in which kernels for ``dtype`` compute, and in which they take statistics and parameters."""
     return np.dtype("float64" if np.dtype(dtype).name == "float64" else "float32")
 
 
+@cache
 def is_served(dtype: Any) -> bool:
     """Whether there are kernels for arrays of ``dtype``."""
     return dtype.name in TYPES
@@ -132,16 +134,17 @@ class Kernel:
         expected = {"scalar": dtype, "accumulator": accumulator(dtype)}.get(parameter.type)
         expected = np.dtype(NAMED_DTYPES[parameter.type]) if expected is None else expected
         if not parameter.pointer:
-            return expected.type
+            # Sizes come again and again, and NumPy is slow to make a number. Not so floats: 0.0 == -0.0.
+            return lru_cache(maxsize=1024)(expected.type) if expected.kind in "iu" else expected.type
         null, name = self.null, self.name
-        names = {expected.name, "bool"} if expected.name == "uint8" else {expected.name}
+        allowed = {expected, np.dtype(bool)} if expected == np.uint8 else {expected}
 
         def array(argument: Any) -> Any:
             if argument is None:
                 return null
             if isinstance(argument, np.generic):  # NumPy, and so the emulator, makes numbers of arrays without axes
                 argument = np.asarray(argument)
-            if argument.dtype.name not in names:
+            if argument.dtype not in allowed:
                 raise TypeError(
                     f"{name}: expected '{parameter.name}' of dtype {expected.name}, got {argument.dtype.name}"
                 )

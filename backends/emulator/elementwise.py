@@ -15,7 +15,6 @@ import numpy as np
 
 from . import memory
 from .error import EmulatorError
-from .module import is_dense
 from .operation import C_TYPES, Operation, c_type, parameter_dtype
 
 # As a block of CuPy's reduces: so many sums that take turns, which are then added up in pairs.
@@ -63,7 +62,7 @@ class ElementwiseKernel(Operation):
             strides = array.strides if parameter.is_raw else np.broadcast_to(array, shape).strides
             arrays.append((array, strides))
         self.run_loop(letters, self._body, [shape], arrays)
-        for array in filter(is_dense, outputs):
+        for array in filter(memory.is_dense, outputs):
             memory.mark_written(array)
         if self.no_return:
             return None
@@ -161,7 +160,7 @@ class ReductionKernel(Operation):
             arrays.append((array, strides if parameter.is_raw else [strides[i] for i in (*kept, *axes)]))
         arrays += [(array, [array.strides[i] for i in kept] if keepdims else array.strides) for array in outputs]
         self.run_loop(letters, self._body, [out_shape, tuple(shape[i] for i in axes)], arrays)
-        for array in filter(is_dense, outputs):
+        for array in filter(memory.is_dense, outputs):
             memory.mark_written(array)
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from .error import EmulatorError
+
 _Span = tuple[int, int]  # addresses: from the first byte to behind the last
 
 
@@ -37,11 +39,29 @@ def output_like(array: Any) -> np.ndarray:
 def pointer_table(arrays: Sequence[np.ndarray]) -> np.ndarray:
     """The arrays' addresses: int64, (len(arrays),). A kernel that is given the table may touch the arrays.
 
-    The table keeps the arrays alive.
+    The arrays must be dense; the table keeps them alive.
     """
+    for i, array in enumerate(arrays):
+        if not is_dense(array):
+            raise EmulatorError(
+                f"expected array {i} of a pointer_table in one piece of memory, got strides {array.strides} for shape "
+                f"{array.shape}; make it contiguous first"
+            )
     table = np.array([address(array) for array in arrays], dtype=np.int64)
     _remember(table, _Known([], tuple(arrays)))
     return table
+
+
+def is_dense(array: np.ndarray) -> bool:
+    """Whether the elements fill one piece of memory, in whatever order of the axes."""
+    if array.flags.c_contiguous or array.size == 0:
+        return True
+    expected = array.itemsize
+    for stride, length in sorted((s, n) for s, n in zip(array.strides, array.shape, strict=True) if n != 1):
+        if stride != expected:
+            return False
+        expected *= length
+    return True
 
 
 def address(array: np.ndarray) -> int:

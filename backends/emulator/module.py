@@ -11,7 +11,8 @@ In fast mode (``checked=False``) only barriers and warp operations are watched, 
 well go unnoticed, and destroy the process's memory.
 
 Not modelled: fences and flags between blocks (blocks run one after another, and what one writes no other may read in the same
-launch), the weakness of the GPU's memory, textures, streams, and CUDA's own rounding of exp and its like.
+launch), the weakness of the GPU's memory, textures, streams, and CUDA's own rounding of exp and its like. A kernel that never
+ends is waited for.
 """
 
 from __future__ import annotations
@@ -257,7 +258,7 @@ class _Parameter:
             fits, wanted = self._fits(array.dtype), f"an array of {self.type}"
         if not fits:
             raise self._error(f"expected {wanted}, got {_described(array)}")
-        if not is_dense(array):
+        if not memory.is_dense(array):
             raise self._error(
                 f"expected an array in one piece of memory, got strides {array.strides} for shape {array.shape}; "
                 "make it contiguous first"
@@ -274,18 +275,6 @@ class _Parameter:
 
     def _error(self, what: str) -> EmulatorError:
         return EmulatorError(f"{self.kernel}: {self.name}: {what}")
-
-
-def is_dense(array: np.ndarray) -> bool:
-    """Whether the elements fill one piece of memory, in whatever order of the axes."""
-    if array.flags.c_contiguous or array.size == 0:
-        return True
-    expected = array.itemsize
-    for stride, length in sorted((s, n) for s, n in zip(array.strides, array.shape, strict=True) if n != 1):
-        if stride != expected:
-            return False
-        expected *= length
-    return True
 
 
 def _described(value: Any) -> str:

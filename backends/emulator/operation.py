@@ -12,7 +12,6 @@ import numpy as np
 from . import memory, toolchain
 from .error import EmulatorError
 from .launch import machine, one_at_a_time
-from .module import is_dense
 
 C_TYPES = {
     "bool": "bool", "int8": "signed char", "uint8": "unsigned char", "int16": "short", "uint16": "unsigned short",
@@ -116,7 +115,7 @@ class Operation:
         arrays = []
         for parameter, value in zip(self.inputs, values, strict=True):
             if isinstance(value, np.ndarray):
-                if is_dense(value) and memory.is_unwritten(value):
+                if memory.is_dense(value) and memory.is_unwritten(value):
                     raise EmulatorError(
                         f"{self.name}: uninitialized: nobody has written to {parameter.name}, which is read"
                     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+
 import numpy as np
 import pytest
 from emulator.broken_kernels import CASES, Case
@@ -58,14 +60,16 @@ CRASHES = {
 
 @pytest.mark.parametrize("name", CRASHES)
 def test_a_crash_in_fast_mode(name: str) -> None:
+    if name == "division by zero" and platform.machine() != "x86_64":
+        pytest.skip("this processor's division by zero is 0")
     text, says = CRASHES[name]
     deep = "__device__ __noinline__ int deep(int n) { volatile char here[99]; here[n % 99] = 1; return deep(n + 1) + here[0]; }"
-    source = f'{deep}\nextern "C" __global__ void broken(int* x) {{\n{text}\n}}'
+    source = f'{deep}\nextern "C" __global__ void broken(int* x) {{\n__syncthreads(); {text}\n}}'
     out = np.zeros(1, np.int32)
     broken = Module(source, "crash.cu", checked=False).get_function("broken")
-    for _ in range(1100):  # more often than the machine has stacks
+    for _ in range(3):  # with all of the machine's stacks in use
         with pytest.raises(EmulatorError) as caught:
-            broken((1,), (1,), (out,))
+            broken((1,), (1024,), (out,))
         assert says in str(caught.value)
         assert f"crash.cu:{1 if 'deep' in text else 3}" in str(caught.value)
         assert "block (0,0,0) thread (0,0,0)" in str(caught.value)

@@ -219,6 +219,8 @@ def test_a_pointer_table_keeps_its_arrays() -> None:
     assert table.dtype == np.int64
     assert [a.size for a in memory.arrays_of_table(table[:1])] == [5, 3]
     assert memory.arrays_of_table(np.zeros(2, np.int64)) == ()
+    with pytest.raises(EmulatorError, match="expected array 1 of a pointer_table in one piece of memory, got strides"):
+        memory.pointer_table([np.zeros(3), np.zeros(8)[::2]])
 
 
 TABLES = """

@@ -24,6 +24,10 @@ extern "C" __global__ void implicitly(const HALF* x, float* out, i64 n) { EACH o
 extern "C" __global__ void from_float(const float* x, HALF* out, i64 n) { EACH out[i] = x[i]; }
 extern "C" __global__ void from_double(const double* x, HALF* out, i64 n) { EACH out[i] = HALF(x[i]); }
 extern "C" __global__ void from_int(const int* x, HALF* out, i64 n) { EACH out[i] = (HALF)x[i]; }
+extern "C" __global__ void of_every_type(HALF* out) {
+  out[0] = HALF(true), out[1] = HALF((unsigned char)2), out[2] = HALF(3u), out[3] = HALF(4l), out[4] = HALF(5ul);
+  out[5] = HALF(-6ll), out[6] = HALF(7ull), out[7] = HALF(8), out[8] = HALF(9.0f), out[9] = HALF(10.0);
+}
 extern "C" __global__ void arithmetic(const HALF* a, const HALF* b, HALF* out, i64 n) {
   EACH {
     out[4 * i] = a[i] + b[i];
@@ -44,11 +48,14 @@ extern "C" __global__ void negated(const HALF* x, HALF* out, i64 n) { EACH out[i
 
 @pytest.fixture(params=TYPES)
 def half(request: pytest.FixtureRequest) -> Any:
-    """(dtype, run): run(kernel, inputs, dtype of the output, elements of it for each input)"""
+    """(dtype, run): run(kernel, inputs, dtype of the output, elements of it for each input); no output where it is None"""
     name, header, dtype = TYPES[request.param]
     module = Module(KERNELS, "halves.cu", (f"-DHALF={name}", f"-DHEADER=<{header}>"), checked=False)
 
     def run(kernel: str, *inputs: np.ndarray, to: Any, each: int = 1) -> np.ndarray:
+        if to is None:
+            module.get_function(kernel)((1,), (1,), inputs)
+            return inputs[0]
         out = memory.output(inputs[0].size * each, to)
         module.get_function(kernel)((8,), (128,), (*inputs, out, inputs[0].size))
         return out
@@ -113,6 +120,13 @@ def test_whole_numbers(half: Any) -> None:
     x = np.concatenate([np.arange(-70000, 70000, 7), [2**31 - 1, -(2**31)]]).astype(np.int32)
     with np.errstate(all="ignore"):
         assert_same(run("from_int", x, to=dtype), x.astype(np.float64).astype(dtype))
+
+
+def test_made_of_every_type(half: Any) -> None:
+    dtype, run = half
+    out = np.zeros(10, dtype)
+    run("of_every_type", out, to=None)
+    assert out.astype(int).tolist() == [1, 2, 3, 4, 5, -6, 7, 8, 9, 10]
 
 
 def test_arithmetic(half: Any) -> None:

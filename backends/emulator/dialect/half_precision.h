@@ -50,6 +50,8 @@ struct EmulatorFormat {
     type(double value) : bits(EmulatorFormat<fraction>::rounded(value)) {}                                        \
     type(int value) : bits(EmulatorFormat<fraction>::rounded(value)) {}                                           \
     type(unsigned value) : bits(EmulatorFormat<fraction>::rounded(value)) {}                                      \
+    type(long value) : bits(EmulatorFormat<fraction>::rounded((double)value)) {}                                  \
+    type(unsigned long value) : bits(EmulatorFormat<fraction>::rounded((double)value)) {}                         \
     type(long long value) : bits(EmulatorFormat<fraction>::rounded((double)value)) {}                             \
     type(unsigned long long value) : bits(EmulatorFormat<fraction>::rounded((double)value)) {}                    \
     operator float() const { return EmulatorFormat<fraction>::value(bits); }                                      \

@@ -12,7 +12,7 @@ from gpunn.random import default_generator
 # The oracle first, then what computes like it: a failure on the first of them explains those on the others.
 ORDER = {"reference": 0, "cpu": 1}
 DEVICES = sorted(backends.available(), key=lambda name: (ORDER.get(name, 2), name))
-KINDS = ("reference", "cpu", "cuda")
+KINDS = ("reference", "cpu", "cuda", "cuda-emulated")
 
 _tested: set[str] = set()
 

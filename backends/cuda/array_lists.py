@@ -60,28 +60,31 @@ class ArrayLists:
         Those are the places where dtypes or shapes differ, where the dtype has no kernels, and where an array is to be
         written a second time: it must wait for the first. Empty arrays are left out.
         """
-        batches: dict[str, Batch] = {}
+        batches: dict[Any, Batch] = {}
         unserved = []
         seen: set[int] = set()
         for place, arrays in enumerate(zip(*read, *written, strict=True)):
-            first = arrays[0]
-            targets = arrays[len(read) :]
-            if not is_served(first.dtype) or any(a.dtype != first.dtype or a.shape != first.shape for a in arrays):
+            first, *others = arrays
+            dtype, shape, strides = first.dtype, first.shape, first.strides
+            if not is_served(dtype) or any(a.dtype != dtype or a.shape != shape for a in others):
                 unserved.append(place)
             elif first.size:
+                targets = arrays[len(read) :]
                 addresses = {self.runtime.address(array) for array in targets}
                 if addresses & seen:
                     unserved.append(place)
                     continue
                 seen |= addresses
-                if first.dtype.name not in batches:
-                    batches[first.dtype.name] = Batch(first.dtype, tuple([] for _ in arrays), [])
-                batch = batches[first.dtype.name]
-                placed = self._in_one_order(arrays[: len(read)], targets)
+                batch = batches.get(dtype)
+                if batch is None:
+                    batch = batches[dtype] = Batch(dtype, tuple([] for _ in arrays), [])
+                placed: Arrays = arrays
+                if not is_dense(first) or any(a.strides != strides for a in others):
+                    placed = self._in_one_order(arrays[: len(read)], targets)
+                    changed = zip(targets, placed[len(read) :], strict=True)
+                    batch.stand_ins.extend((array, copy) for array, copy in changed if copy is not array)
                 for members, array in zip(batch.lists, placed, strict=True):
                     members.append(array)
-                changed = zip(targets, placed[len(read) :], strict=True)
-                batch.stand_ins.extend((array, copy) for array, copy in changed if copy is not array)
         return list(batches.values()), unserved
 
     def _launch_batch(self, file: str, kernel: str, batch: Batch, *arguments: Any) -> None:
@@ -102,7 +105,7 @@ class ArrayLists:
         arrays = list(chain.from_iterable(batch.lists))
         addresses = tuple(map(self.runtime.address, arrays))
         return (
-            self._kept((batch.dtype.name, batch.sizes, addresses), lambda: self.runtime.pointer_table(arrays)),
+            self._kept((batch.dtype, batch.sizes, addresses), lambda: self.runtime.pointer_table(arrays)),
             self._kept((batch.sizes, CHUNK), lambda: self.runtime.upload(chunk_table(batch.sizes, CHUNK), "int64")),
         )
 

@@ -30,4 +30,8 @@ class KernelLinearAlgebra(LinearAlgebra):
         return grad_x, grad_weight, grad_bias
 
     def _product(self, a: Any, b: Any) -> Any:
-        return self.runtime.matmul(a, b) if a.dtype == b.dtype else super()._product(a, b)
+        if a.dtype != b.dtype:
+            return super()._product(a, b)
+        if a.ndim > 2 and b.ndim == 2:  # one product; CuPy would copy b for each matrix of a
+            return self.runtime.matmul(a.reshape(-1, a.shape[-1]), b).reshape(*a.shape[:-1], b.shape[-1])
+        return self.runtime.matmul(a, b)

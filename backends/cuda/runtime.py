@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -126,7 +125,7 @@ class CupyRuntime(Runtime):
         self.index = index
         self.device = f"cuda:{index}"
         self._uploads: list[tuple[Any, Sequence[float]]] | None = None  # those of the step that is being captured
-        self._tf32 = False
+        self._tf32: bool | None = None  # what CuPy was told; before, it may have another rule from its environment
 
     def scope(self) -> Any:
         return self.xp.cuda.Device(self.index)  # kernels run there; a GPU gives no warnings
@@ -143,8 +142,9 @@ class CupyRuntime(Runtime):
             return int(self.xp.get_default_memory_pool().used_bytes())
 
     def module(self, source: str, name: str, options: tuple[str, ...]) -> Any:
-        # CuPy keeps what it compiled on disk, under a hash of text and options: a new process does not compile again.
-        return self.xp.RawModule(code=source, options=(*options, *self._header_folders()), backend="nvrtc")
+        # CuPy finds the headers of its CUDA version by itself. It keeps what it compiled on disk, under a hash of text and
+        # options: a new process does not compile again.
+        return self.xp.RawModule(code=source, options=options, backend="nvrtc")
 
     def elementwise(self, in_params: str, out_params: str, operation: str, name: str, preamble: str = "") -> Any:
         return self.xp.ElementwiseKernel(in_params, out_params, operation, name, preamble=preamble)
@@ -211,8 +211,10 @@ class CupyRuntime(Runtime):
             linalg = xp._core._routines_linalg
             self._tf32 = options.allow_tf32_matmul
             linalg.set_compute_type("f", linalg.COMPUTE_TYPE_TF32 if self._tf32 else linalg.COMPUTE_TYPE_FP32)
-        if is_half and (dtype == "float32" or max(a.ndim, b.ndim) > 2):
-            # CuPy 14 computes batched products of float16 in float32 anyway, and fails for bfloat16.
+        is_number = a.size == b.size == a.shape[-1]
+        if is_half and (dtype == "float32" or max(a.ndim, b.ndim) > 2 or is_number):
+            # CuPy 14 computes batched products of float16 in float32 anyway, and fails for bfloat16; a product of one
+            # number it makes of products that it rounds each.
             return xp.matmul(a.astype("float32"), b.astype("float32")).astype(dtype or a.dtype, copy=False)
         return xp.matmul(a, b)
 
@@ -238,11 +240,6 @@ class CupyRuntime(Runtime):
             blas.CUBLAS_COMPUTE_32F, blas.CUBLAS_GEMM_DEFAULT,
         )  # fmt: skip
         return out
-
-    def _header_folders(self) -> tuple[str, ...]:
-        """Where cuda_fp16.h is, as compiler options."""
-        root = self.xp.cuda.get_cuda_path()
-        return (f"-I{Path(root) / 'include'}",) if root else ()
 
 
 def _in_columns(xp: Any, matrix: Any) -> tuple[Any, int, bool]:

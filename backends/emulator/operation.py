@@ -81,21 +81,21 @@ class Operation:
         return list(arguments[:inputs]), outputs
 
     def resolve_letters(self, inputs: Sequence[Any], outputs: Sequence[np.ndarray]) -> dict[str, np.dtype[Any]]:
-        """What the letters stand for: arrays decide, and Python's numbers only where no array does."""
+        """What the letters stand for: arrays decide, then NumPy's scalars, then Python's numbers."""
         letters: dict[str, np.dtype[Any]] = {}
         given = list(zip(self.outputs, outputs, strict=False)) + list(zip(self.inputs, inputs, strict=True))
         for parameter, value in given:
-            if not isinstance(value, (np.ndarray, np.generic)):
+            if not isinstance(value, np.ndarray):
                 continue
             expected = letters.get(parameter.type) if parameter.is_letter else _dtype(parameter.type, value.dtype)
             if expected is None:
                 letters[parameter.type] = value.dtype
-            elif expected != value.dtype and isinstance(value, np.ndarray):
+            elif expected != value.dtype:
                 raise EmulatorError(
                     f"{self.name}: expected {parameter.name} ({parameter.type}) of dtype {expected.name}, "
                     f"got {value.dtype.name}"
                 )
-        for parameter, value in given:
+        for parameter, value in sorted(given, key=lambda pair: not isinstance(pair[1], np.generic)):
             if parameter.is_letter and parameter.type not in letters:
                 letters[parameter.type] = np.asarray(value).dtype
         for parameter in self.parameters:

@@ -18,7 +18,7 @@ STEPS = 3
 
 
 def small_alexnet() -> Any:
-    """The one for 32x32 pixels, its hidden layers of 256 instead of 4,096: the same operations on 3 million parameters."""
+    """The one for 32x32 pixels, its hidden layers of 256 instead of 4,096: the same operations on 2.6 million parameters."""
     net = models.alexnet_cifar()
     dropout, wide, relu, *_ = net.classifier
     first = nn.Linear(wide.weight.shape[1], 256)

@@ -54,6 +54,8 @@ def test_broadcasting_and_numbers() -> None:
     np.testing.assert_array_equal(AXPY(x, 2, 1), x + 2)
     np.testing.assert_array_equal(AXPY(x, np.float64(0.5), np.float32(2)), 2 * x + np.float32(0.5))
     assert AXPY(x, 1.5, 1).dtype == np.float32
+    np.testing.assert_array_equal(AXPY(np.float64(0.5), x, 2), 1 + x)
+    assert AXPY(1, np.float32(2), 3).dtype == np.float32
     assert AXPY(1, 2, 3).dtype == np.int64
     assert AXPY(1.0, 2, 3) == 5.0
 

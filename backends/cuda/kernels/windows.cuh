@@ -67,7 +67,7 @@ template <int WIDTH, typename F>
 __device__ __forceinline__ void gather(scalar* __restrict__ dx, const Windows& w, F add) {
   const int rows = (w.height + w.padding_y - 1) / w.stride_y + 1, columns = (w.width + w.padding_x - 1) / w.stride_x + 1;
   const int packs = w.channels / WIDTH;
-  const int cells = w.images * rows * columns * packs;
+  const i64 cells = w.images * rows * columns * packs;
   const int extent_y = w.dilation_y * (w.kernel_height - 1) + 1, extent_x = w.dilation_x * (w.kernel_width - 1) + 1;
   for (i64 i = thread_index(); i < cells; i += thread_count()) {
     i64 image = i;

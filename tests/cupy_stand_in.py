@@ -171,6 +171,18 @@ class Streams:
         return call
 
 
+class _ComputeTypes:
+    """CuPy's switch of how products of a dtype are computed; NumPy's are as they are."""
+
+    COMPUTE_TYPE_FP32, COMPUTE_TYPE_TF32 = 4, 7
+
+    def __init__(self) -> None:
+        self.chosen: dict[str, int] = {}
+
+    def set_compute_type(self, dtype: str, compute_type: int) -> None:
+        self.chosen[dtype] = compute_type
+
+
 class _Stream:
     def __init__(self, streams: Streams, non_blocking: bool) -> None:
         self.streams, self.non_blocking = streams, non_blocking
@@ -229,6 +241,7 @@ def make(driver: Any = 13000, devices: Any = 1) -> Any:
             using_allocator=streams.using_allocator,
             runtime=types.SimpleNamespace(driverGetVersion=answer(driver), getDeviceCount=answer(devices)),
         ),
+        "_core": types.SimpleNamespace(_routines_linalg=_ComputeTypes()),
         "synchronized": synchronized,
         "streams": streams,
     }

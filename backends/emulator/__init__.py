@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import DeviceError
+from .error import EmulatorError
 from .toolchain import missing
 
 
@@ -22,4 +23,4 @@ def backend(checked: bool | None = None, order: int = 0) -> Any:
     return CudaBackend(EmulatedRuntime(checked, order))
 
 
-__all__ = ["backend", "missing"]
+__all__ = ["EmulatorError", "backend", "missing"]

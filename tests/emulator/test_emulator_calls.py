@@ -203,6 +203,7 @@ def test_the_host_may_fill_an_output(module: Module) -> None:
 
 def test_memory_that_is_used_again_is_not_unwritten(module: Module) -> None:
     """What is known of an array goes with it, also where the next one lies at its address."""
+    before = set(memory._known)
     for _ in range(100):
         address = memory.address(memory.output(1000, "float32"))
         gc.collect()
@@ -210,7 +211,7 @@ def test_memory_that_is_used_again_is_not_unwritten(module: Module) -> None:
         assert not memory.is_unwritten(other)
         if memory.address(other) == address:
             break
-    assert not memory._known
+    assert set(memory._known) <= before
 
 
 def test_a_pointer_table_keeps_its_arrays() -> None:

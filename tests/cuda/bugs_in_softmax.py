@@ -72,7 +72,7 @@ BUGS = [
         f"{SM}::test_tails",
     ),
     Bug(
-        "packs of memory that is not aligned",
+        "packs of rows in memory that is not aligned",
         "rows.cuh",
         "length % PACK == 0 && is_aligned(a)",
         "length % PACK == 0 || is_aligned(a)",

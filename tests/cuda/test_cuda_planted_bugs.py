@@ -17,9 +17,12 @@ def test_a_bug_fits(bug: Bug) -> None:
     assert f"def {test.partition('[')[0]}(" in (FOLDER / file).read_text(encoding="utf-8")
 
 
+def test_a_name_is_one_bugs_own() -> None:
+    assert len({bug.name for bug in BUGS}) == len(BUGS)
+
+
 def test_the_page_has_them_all() -> None:
     page = (FOLDER / "PLANTED_BUGS.md").read_text(encoding="utf-8")
     assert len(BUGS) >= 30
     for bug in BUGS:
         assert f"| {bug.name} | {bug.file} | `{bug.test}` |" in page, "run python scripts/replay_planted_bugs.py"
-    assert len({bug.name for bug in BUGS}) == len(BUGS)

@@ -197,9 +197,8 @@ class Operators:
     __hash__ = object.__hash__  # by identity: tensors are keys of the tape and of optimizers
 
     def _compare(self, ufunc: str, other: Any) -> Self:
-        operand = other.data if isinstance(other, Operators) else other
         with self.backend.scope():
-            return self._constant(getattr(self.backend.xp, ufunc)(self.data, operand))
+            return self._constant(getattr(self.backend.xp, ufunc)(self.data, self._on_device(other)))
 
     # Reductions
 
@@ -320,8 +319,14 @@ class Operators:
         if self.requires_grad and tape.is_grad_enabled():
             raise RuntimeError(WRITE_TO_LEAF)
         with self.backend.scope():
-            self.data[_plain_index(index)] = value.data if isinstance(value, Operators) else value
+            self.data[_plain_index(index)] = self._on_device(value)
         self.version.count += 1
+
+    def _on_device(self, value: Any) -> Any:
+        """The array of a tensor; a list or an array of the host as an array of this device; a number as it is."""
+        if isinstance(value, Operators):
+            return value.data
+        return self.backend.asarray(value) if isinstance(value, (list, tuple)) or hasattr(value, "ndim") else value
 
     # Matrices
 

@@ -18,6 +18,8 @@ import pytest
 from backends import emulator
 from backends.cuda.program import signatures
 
+FROM_THE_HOST = {"array", "asarray"}  # these alone take NumPy's arrays
+
 
 class ndarray(np.ndarray):  # noqa: N801 (CuPy's name)
     """NumPy's array under CuPy's rules; also elements and sums are arrays, of shape ()."""
@@ -30,7 +32,7 @@ class ndarray(np.ndarray):  # noqa: N801 (CuPy's name)
 
     @property
     def data(self) -> Any:  # type: ignore[override]
-        return types.SimpleNamespace(ptr=self.ctypes.data)
+        return types.SimpleNamespace(ptr=self.ctypes.data, device_id=0)
 
     def get(self) -> np.ndarray:
         return np.array(self.view(np.ndarray))
@@ -38,14 +40,29 @@ class ndarray(np.ndarray):  # noqa: N801 (CuPy's name)
     def __array__(self, *_: Any, **__: Any) -> Any:
         raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()`")
 
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        _refuse_the_hosts((*inputs, *options.get("out", ())))
+        result = getattr(ufunc, method)(*_plain(inputs), **{name: _plain(value) for name, value in options.items()})
+        return options["out"][0] if "out" in options else _own(result)
+
     def __getitem__(self, index: Any) -> Any:
         return _own(super().__getitem__(index))
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        _refuse_the_hosts((value,))
+        super().__setitem__(index, value)
 
     def argmax(self, *arguments: Any, **options: Any) -> Any:
         return _own(self.view(np.ndarray).argmax(*arguments, **options))
 
     def any(self, *arguments: Any, **options: Any) -> Any:
         return _own(self.view(np.ndarray).any(*arguments, **options))
+
+
+def _refuse_the_hosts(values: tuple[Any, ...]) -> None:
+    for value in values:
+        if isinstance(value, np.ndarray) and not isinstance(value, ndarray) and value.ndim:
+            raise TypeError("Unsupported type <class 'numpy.ndarray'>")
 
 
 def _own(value: Any) -> Any:
@@ -60,8 +77,10 @@ def _plain(value: Any) -> Any:
     return type(value)(_plain(v) for v in value) if isinstance(value, (tuple, list)) else value
 
 
-def _forward(function: Any) -> Any:
+def _forward(name: str, function: Any) -> Any:
     def call(*arguments: Any, **options: Any) -> Any:
+        if name not in FROM_THE_HOST:
+            _refuse_the_hosts((*arguments, *options.values()))
         return _own(function(*(_plain(a) for a in arguments), **{k: _plain(v) for k, v in options.items()}))
 
     return call
@@ -146,6 +165,7 @@ class Streams:
 
     def __init__(self) -> None:
         self.log: list[str] = []
+        self.memory = "everybody's"
         self.capturing = False
 
     def Stream(self, non_blocking: bool = False) -> Any:
@@ -156,9 +176,11 @@ class Streams:
 
     @contextmanager
     def using_allocator(self, allocator: Any) -> Iterator[None]:
-        self.log.append(f"memory is {allocator}")
+        before, self.memory = self.memory, allocator
+        self.log.append(f"memory is {self.memory}")
         yield
-        self.log.append("memory is everybody's")
+        self.memory = before
+        self.log.append(f"memory is {self.memory}")
 
     def no_copies_within(self, convert: Any) -> Any:
         """``convert``, which must not bring numbers of the host to the device while a graph is being captured."""
@@ -223,12 +245,12 @@ def make(driver: Any = 13000, devices: Any = 1) -> Any:
         value = getattr(np, name)
         is_function = callable(value) and not isinstance(value, type)
         if not name.startswith("_"):
-            setattr(cupy, name, _forward(value) if is_function else value)
+            setattr(cupy, name, _forward(name, value) if is_function else value)
     extras: dict[str, Any] = {
         "ndarray": ndarray,
         "errstate": np.errstate,
         "asnumpy": lambda array: array.get(),
-        "get_default_memory_pool": lambda: types.SimpleNamespace(used_bytes=lambda: 4096),
+        "get_default_memory_pool": lambda: types.SimpleNamespace(used_bytes=lambda: 4096, malloc="the default pool's"),
         "RawModule": partial(RawModule, streams),
         "ElementwiseKernel": _generated("ElementwiseKernel"),
         "ReductionKernel": _generated("ReductionKernel"),

@@ -34,6 +34,10 @@ class Runtime:
         """The context in which arrays are made and kernels launched."""
         raise NotImplementedError
 
+    def holds(self, values: Any) -> bool:
+        """Whether ``values`` is an array of this device."""
+        return type(values) is self.xp.ndarray
+
     def to_numpy(self, array: Any) -> Any:
         """A NumPy array on the host; waits for the device."""
         raise NotImplementedError
@@ -124,11 +128,15 @@ class CupyRuntime(Runtime):
         self.xp = import_cupy()
         self.index = index
         self.device = f"cuda:{index}"
+        self._scope = self.xp.cuda.Device(index)
         self._uploads: list[tuple[Any, Sequence[float]]] | None = None  # those of the step that is being captured
         self._tf32: bool | None = None  # what CuPy was told; before, it may have another rule from its environment
 
     def scope(self) -> Any:
-        return self.xp.cuda.Device(self.index)  # kernels run there; a GPU gives no warnings
+        return self._scope  # kernels run there; a GPU gives no warnings
+
+    def holds(self, values: Any) -> bool:
+        return super().holds(values) and values.data.device_id == self.index
 
     def to_numpy(self, array: Any) -> Any:
         return self.xp.asnumpy(array)
@@ -173,8 +181,10 @@ class CupyRuntime(Runtime):
     def upload(self, values: Sequence[float], dtype: Any) -> Any:
         if self._uploads is None:
             return super().upload(values, dtype)
-        # A graph would repeat the copy from the host, whose memory is another's by then: it is made once, afterwards.
-        array = self.xp.empty(len(values), dtype=dtype)
+        # A graph would repeat the copy from the host, whose memory is another's by then: it is made once, afterwards. The
+        # graph's own pool gives memory in which earlier kernels of the graph work, and would again, over these numbers.
+        with self.xp.cuda.using_allocator(self.xp.get_default_memory_pool().malloc):
+            array = self.xp.empty(len(values), dtype=dtype)
         self._uploads.append((array, values))
         return array
 

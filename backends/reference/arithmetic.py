@@ -141,7 +141,11 @@ class Arithmetic:
         return unbroadcast(to_a, shape_of(a)), unbroadcast(dout - to_a, shape_of(b))
 
     def clamp(self, x: Any, low: float | None, high: float | None) -> tuple[Any, Any]:
-        return self.xp.clip(x, low, high), (x, low, high)
+        if (low is None) != (high is None):  # CuPy's clip finds no bound of its own for bfloat16
+            out = self.xp.minimum(x, high) if low is None else self.xp.maximum(x, low)
+        else:
+            out = self.xp.clip(x, low, high)
+        return out, (x, low, high)
 
     def clamp_backward(self, saved: Any, dout: Any) -> tuple[Any, ...]:
         x, low, high = saved

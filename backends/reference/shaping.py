@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .arithmetic import unbroadcast
+from .reduction import accumulator
 
 
 def is_basic(index: Any) -> bool:
@@ -41,12 +42,15 @@ class Shaping:
 
     def getitem_backward(self, saved: Any, dout: Any) -> tuple[Any, ...]:
         shape, index = saved
-        dx = self.xp.zeros(shape, dtype=dout.dtype)
         if is_basic(index):
+            dx = self.xp.zeros(shape, dtype=dout.dtype)
             dx[index] = dout
-        else:
-            self.xp.add.at(dx, index, dout)  # an element named twice gets both gradients
-        return (dx,)
+            return (dx,)
+        # An element named twice gets both gradients, and one named often many: half precision is added up in float32.
+        wide = accumulator(dout.dtype)
+        dx = self.xp.zeros(shape, dtype=wide)
+        self.xp.add.at(dx, index, dout.astype(wide, copy=False))
+        return (dx.astype(dout.dtype, copy=False),)
 
     def cat(self, *arrays: Any, axis: int) -> tuple[Any, Any]:
         return self.xp.concatenate(arrays, axis=axis), ([a.shape[axis] for a in arrays], axis)

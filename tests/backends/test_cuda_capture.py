@@ -52,6 +52,12 @@ def test_numbers_of_the_host_are_sent_when_the_capture_is_over(cuda: CudaBackend
     assert cuda.runtime.upload([3.0], "float64").get().tolist() == [3.0]
 
 
+def test_numbers_of_the_host_lie_where_the_graph_does_not_work(cuda: CudaBackend) -> None:
+    """They are written once, and what a kernel works in may be memory that another kernel gave back before."""
+    cuda.runtime.capture(lambda: cuda.runtime.upload([1.5], "float64"))
+    assert cuda.xp.streams.log == [*CAPTURE[:3], "memory is the default pool's", CAPTURE[0], *CAPTURE[3:]]
+
+
 def test_work_that_fails_ends_the_capture(cuda: CudaBackend) -> None:
     def work() -> None:
         raise KeyError("in the work")

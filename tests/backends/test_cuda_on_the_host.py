@@ -12,6 +12,7 @@ import pytest
 import backends
 import gpunn
 from backends import DeviceError, LabelError
+from backends.cuda import options
 from backends.cuda.cuda_backend import CudaBackend
 from gpunn import functional as F
 
@@ -138,6 +139,49 @@ def test_between_devices(cuda: CudaBackend) -> None:
         DeviceError, match=r"add: expected all tensors on one device, got 'cpu' and 'cuda:0'; use .to\('cpu'\)"
     ):
         x + moved
+
+
+def test_arrays_of_the_host_beside_a_tensor_of_the_device(cuda: CudaBackend) -> None:
+    x = gpunn.tensor([1.0, 2.0, 3.0], device="cuda")
+    assert (x == np.array([1.0, 0.0, 3.0], np.float32)).tolist() == [True, False, True]
+    assert (x < [2.0, 2.0, 4.0]).tolist() == [True, False, True]
+    x[1:] = np.array([5.0, 6.0], np.float32)
+    x[0] = np.float32(4)
+    assert x.tolist() == [4, 5, 6]
+    assert (x + np.ones(3, np.float32)).tolist() == [5, 6, 7]
+    with pytest.raises(TypeError, match=r"Unsupported type <class 'numpy\.ndarray'>"):
+        cuda.xp.equal(x.data, np.ones(3))  # as CuPy says
+
+
+def test_a_product_of_one_number_is_added_up_in_float32(cuda: CudaBackend) -> None:
+    """CuPy would multiply the elements and sum the rounded products; 4,096 ones added up in float16 are 2,048."""
+    ones = cuda.ones((1, 4096), "float16")
+    assert cuda.to_numpy(cuda.runtime.matmul(ones, ones.T)).tolist() == [[4096]]
+
+
+def test_linear_is_one_product_for_any_number_of_axes(cuda: CudaBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """CuPy's product of a batch with one matrix copies that matrix for each of the batch."""
+    shapes: list[tuple[int, ...]] = []
+    multiply = cuda.runtime.matmul
+    monkeypatch.setattr(cuda.runtime, "matmul", lambda a, b: shapes.append((*a.shape, *b.shape)) or multiply(a, b))
+    x, weight = cuda.ones((2, 3, 4), "float32"), cuda.ones((5, 4), "float32")
+    out, saved = cuda.linear(x, weight, None)
+    grad_x, grad_weight, _ = cuda.linear_backward(saved, out)
+    assert out.shape == (2, 3, 5)
+    assert (out.get() == 4).all()
+    assert (grad_x.get() == 20).all()
+    assert (grad_weight.get() == 24).all()
+    assert shapes == [(6, 4, 4, 5), (6, 5, 5, 4), (5, 6, 6, 4)]
+
+
+def test_what_cupy_is_told_of_tf32(cuda: CudaBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told from the first product on: its own rule may come from the environment."""
+    switch = cuda.xp._core._routines_linalg
+    x = cuda.ones((2, 2), "float32")
+    for allowed, expected in ((False, switch.COMPUTE_TYPE_FP32), (True, switch.COMPUTE_TYPE_TF32)):
+        monkeypatch.setattr(options, "allow_tf32_matmul", allowed)
+        cuda.runtime.matmul(x, x)
+        assert switch.chosen == {"f": expected}
 
 
 def test_random_numbers_are_those_of_the_cpu(cuda: CudaBackend) -> None:

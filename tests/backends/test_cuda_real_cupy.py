@@ -78,7 +78,11 @@ def names_used() -> dict[str, str]:
 
 
 def test_the_search_finds_names() -> None:
-    text = "def f(self):\n  xp, cuda = self.xp, self.xp.cuda\n  blas = cuda.cublas\n  xp.add.at(cuda.Stream, blas.gemmEx, self.x.y)"
+    text = """def f(self):
+        xp, cuda = self.xp, self.xp.cuda
+        blas = cuda.cublas
+        xp.add.at(cuda.Stream, blas.gemmEx, self.x.y)
+    """
     assert set(names_in(ast.parse(text))) == {
         "add", "add.at", "cuda", "cuda.Stream", "cuda.cublas", "cuda.cublas.gemmEx",
     }  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -17,7 +18,9 @@ pytestmark = pytest.mark.skipif(backends.missing_gpu() is None, reason="there is
 
 
 def run(*command: str, folder: Path = ROOT) -> Any:
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    # Of the make that may have started these tests, another make shall not inherit the options.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS", "ARGS"))}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize("script", ["device.py", "bench.py"])

@@ -1,4 +1,4 @@
-"""The rectifier on all cores, its gradient without a branch."""
+"""The rectifier on all cores, its gradient without a branch; in one pass over memory where kernels are compiled."""
 
 from __future__ import annotations
 
@@ -7,9 +7,35 @@ from typing import Any
 import numpy as np
 
 from ..reference.activation import Activations
-from .layout import images
+from .compiled import activation as kernels
+from .compiled import is_available
+from .layout import CACHE_BYTES, as_line, images, same_memory
 from .masking import masked
-from .threads import for_each
+from .normalization import from_rows
+from .threads import for_each, slices
+
+
+def rows_of(x: Any) -> Any:
+    """(N, C, ...) as a matrix (M, C), a view; None where memory is not so, or the dtype is not one of the kernels'."""
+    last = np.moveaxis(x, 1, -1)
+    served = x.size > 0 and x.dtype.kind == "f" and x.itemsize >= 4 and last.flags.c_contiguous
+    return last.reshape(-1, x.shape[1]) if served else None
+
+
+def pieces(rows: Any) -> list[slice]:
+    return slices(len(rows), CACHE_BYTES // (rows.shape[1] * rows.itemsize))
+
+
+def _bias_relu_backward(rows: Any, grad_rows: Any, shape: tuple[int, ...]) -> tuple[Any, Any]:
+    made, parts = np.empty_like(grad_rows), pieces(rows)
+    totals = np.empty((len(parts), rows.shape[1]), rows.dtype)
+
+    def mask(number: int) -> None:
+        part = parts[number]
+        kernels.bias_relu_backward(rows[part], grad_rows[part], made[part], totals[number])
+
+    for_each(mask, range(len(parts)))
+    return from_rows(made, shape), totals.sum(axis=0)
 
 
 class BranchlessActivations(Activations):
@@ -28,6 +54,12 @@ class BranchlessActivations(Activations):
         if out.ndim < 2:
             return super().relu_backward(out, dout)
         dx = np.empty_like(dout)
+        if is_available() and out.dtype == dout.dtype and dout.dtype.kind == "f" and dout.itemsize >= 4:
+            lines = [as_line(array) for array in (out, dout, dx)]
+            if same_memory(out, dout) and all(line is not None for line in lines):
+                parts = slices(out.size, CACHE_BYTES // out.itemsize)
+                for_each(lambda part: kernels.relu_backward(*[line[part] for line in lines]), parts)
+                return (dx,)
 
         def mask(part: slice) -> None:
             cut = out[part] <= 0
@@ -39,6 +71,12 @@ class BranchlessActivations(Activations):
     def bias_relu(self, x: Any, bias: Any) -> tuple[Any, Any]:
         if bias.dtype != x.dtype:
             return super().bias_relu(x, bias)
+        rows = rows_of(x) if is_available() else None
+        if rows is not None:
+            made, per_channel = np.empty_like(rows), np.ascontiguousarray(bias)
+            for_each(lambda part: kernels.bias_relu(rows[part], per_channel, made[part]), pieces(rows))
+            out = from_rows(made, x.shape)
+            return out, out
         out, by_channel = np.empty_like(x), bias.reshape((1, -1) + (1,) * (x.ndim - 2))
 
         def add(part: slice) -> None:
@@ -50,6 +88,9 @@ class BranchlessActivations(Activations):
     def bias_relu_backward(self, out: Any, dout: Any) -> tuple[Any, ...]:
         if dout.size == 0 or dout.dtype.kind != "f" or dout.itemsize < 4:
             return super().bias_relu_backward(out, dout)
+        rows, grad_rows = (rows_of(out), rows_of(dout)) if is_available() and out.dtype == dout.dtype else (None, None)
+        if rows is not None and grad_rows is not None:
+            return _bias_relu_backward(rows, grad_rows, dout.shape)
         (dx,) = self.relu_backward(out, dout)
         rows = np.moveaxis(dx, 1, -1).reshape(-1, dx.shape[1])  # no copy where the channels stand last
         return dx, rows.sum(axis=0)

@@ -1,30 +1,27 @@
-"""Convolution as a matrix product over windows: im2col and GEMM, a few images at a time.
+"""Convolution on the CPU: a choice of algorithms, half precision, groups, and im2col with a matrix product.
 
-K. Chellapilla, S. Puri and P. Simard, "High performance convolutional neural networks for document processing", 2006.
-The windows of a few images fill the cache, are multiplied there and overwritten by the next few; backward gathers them
-again, which costs less than to keep nine copies of each activation in memory.
-
-Two orders of the same windows serve: a row a window (channels last: a window is a few long runs), and, where the channels
-are few, a row a place in the kernel (each row runs along whole image rows).
+Backward gathers the windows again, which costs less than to keep nine copies of each activation in memory.
 """
 
 from __future__ import annotations
 
-import math
-import threading
 from typing import Any
 
 import numpy as np
 
-from ..geometry import Pair, effective_kernel, output_size
+from ..geometry import Pair, effective_kernel
 from ..reference.convolution import Convolution, Needs
 from ..reference.reduction import accumulator
+from . import direct, winograd
+from .algorithms import choose
+from .compiled import is_available
+from .compiled.windows import sum_rows
 from .layout import channels_first, channels_last
 from .threads import for_each, slices
+from .windows import Windows
 
-COLUMN_BYTES = 2 << 20  # of windows at a time, for each thread
 PARTIAL_SUMS = 4  # of the weights' gradient: enough to share among a few threads, few enough to keep in memory
-FEW_CHANNELS = 4
+ROWS = 8192  # of the output's gradient that one piece adds up
 MANY_GROUPS = 8  # from here on the einsum of the reference is quicker than a product a group
 
 
@@ -54,7 +51,15 @@ class ChannelsLastConvolution(Convolution):
             return out, ("reference", saved)
         if groups > 1:
             return self._grouped(x, weight, bias, stride, padding, dilation, groups)
-        windows = _Windows(x, weight.shape[2:], stride, padding, dilation)
+        algorithm = self._algorithm(x, weight, bias, stride, padding, dilation)
+        if algorithm.startswith("winograd"):
+            tiles = int(algorithm.split()[1])
+            out, kept = winograd.convolve(channels_last(x), channels_last(weight), bias, padding, tiles)
+            return channels_first(out), ("winograd", kept, bias is not None)
+        saved = (algorithm, x, weight, bias is not None, stride, padding, dilation)
+        if algorithm == "direct":
+            return channels_first(direct.convolve(x, weight, bias, padding)), saved
+        windows = Windows(x, weight.shape[2:], stride, padding, dilation)
         matrix = windows.weight_matrix(weight)
         out = np.empty((x.shape[0], *windows.out_size, weight.shape[0]), np.result_type(x, weight))
 
@@ -65,7 +70,13 @@ class ChannelsLastConvolution(Convolution):
                 rows += bias
 
         for_each(multiply, windows.parts())
-        return channels_first(out), ("windows", x, weight, bias is not None, stride, padding, dilation)
+        return channels_first(out), saved
+
+    def _algorithm(self, x: Any, weight: Any, bias: Any, stride: Pair, padding: Pair, dilation: Pair) -> str:
+        """What `choose` says, where kernels are compiled and all operands have one dtype."""
+        if not is_available() or weight.dtype != x.dtype or (bias is not None and bias.dtype != x.dtype):
+            return "im2col"
+        return choose(x.shape, weight.shape, stride, padding, dilation, str(x.dtype))
 
     def conv2d_backward(self, saved: Any, dout: Any, needs: Needs = (True, True, True)) -> tuple[Any, ...]:
         kind, *rest = saved
@@ -76,16 +87,27 @@ class ChannelsLastConvolution(Convolution):
             return tuple(None if g is None else g.astype(dout.dtype) for g in gradients)
         if kind == "groups":
             return self._grouped_backward(rest[0], dout, needs)
-        x, weight, has_bias, stride, padding, dilation = rest
-        windows = _Windows(x, weight.shape[2:], stride, padding, dilation)
         grad_out = channels_last(dout)
+        if kind == "winograd":
+            kept, has_bias = rest
+            grad_x, grad_weight = (
+                g if g is None else channels_first(g) for g in winograd.gradients(kept, grad_out, needs[0], needs[1])
+            )
+            return grad_x, grad_weight, _bias_gradient(grad_out) if has_bias and needs[2] else None
+        x, weight, has_bias, stride, padding, dilation = rest
+        windows = Windows(x, weight.shape[2:], stride, padding, dilation)
+        grad_weight = None
+        if needs[1] and kind == "direct":
+            grad_weight = direct.weight_gradient(x, grad_out, weight.shape, padding)
+        elif needs[1]:
+            grad_weight = self._weight_gradient(windows, weight, grad_out)
         return (
             self._input_gradient(windows, weight, grad_out) if needs[0] else None,
-            self._weight_gradient(windows, weight, grad_out) if needs[1] else None,
-            grad_out.reshape(-1, weight.shape[0]).sum(axis=0) if has_bias and needs[2] else None,
+            grad_weight,
+            _bias_gradient(grad_out) if has_bias and needs[2] else None,
         )
 
-    def _weight_gradient(self, windows: _Windows, weight: Any, grad_out: Any) -> Any:
+    def _weight_gradient(self, windows: Windows, weight: Any, grad_out: Any) -> Any:
         parts = windows.parts()
 
         def add_up(some: slice) -> Any:
@@ -100,11 +122,15 @@ class ChannelsLastConvolution(Convolution):
             sums[0] += partial
         return windows.weight_from_matrix(sums[0], weight.shape)
 
-    def _input_gradient(self, windows: _Windows, weight: Any, grad_out: Any) -> Any:
-        """With stride 1 it is the convolution of the output's gradient with the flipped filters, else a scatter."""
+    def _input_gradient(self, windows: Windows, weight: Any, grad_out: Any) -> Any:
+        """With stride 1 it is the convolution of the output's gradient with the flipped filters, else a scatter.
+
+        A compiled scatter is also taken where the input has fewer channels than the output, and so the fewer sums.
+        """
         extent = effective_kernel(windows.kernel, windows.dilation)
         around = (extent[0] - 1 - windows.padding[0], extent[1] - 1 - windows.padding[1])
-        if windows.stride == (1, 1) and min(around) >= 0:
+        scattered = is_available() and not windows.by_place and 2 * weight.shape[1] <= weight.shape[0]
+        if windows.stride == (1, 1) and min(around) >= 0 and not scattered:
             flipped = weight.transpose(1, 0, 2, 3)[:, :, ::-1, ::-1]
             return self.conv2d(channels_first(grad_out), flipped, None, (1, 1), around, windows.dilation)[0]
         matrix = windows.weight_matrix(weight)
@@ -142,123 +168,15 @@ class ChannelsLastConvolution(Convolution):
         )
 
 
-def _buffer(shape: tuple[int, ...], dtype: Any) -> Any:
-    """Uninitialized memory that belongs to this thread and is used again by its next call."""
-    size = math.prod(shape) * np.dtype(dtype).itemsize
-    memory = getattr(_own, "memory", None)
-    if memory is None or memory.nbytes < size:
-        memory = _own.memory = np.empty(size, np.uint8)
-    return memory[:size].view(dtype).reshape(shape)
+def _bias_gradient(grad_out: Any) -> Any:
+    """The sums of (N, OH, OW, O) over all but its last axis, in pieces whose sums are added in their order."""
+    rows = grad_out.reshape(-1, grad_out.shape[3])
+    if not is_available() or len(rows) == 0:
+        return rows.sum(axis=0)
 
+    def add_up(part: slice) -> Any:
+        total = np.zeros(rows.shape[1], rows.dtype)
+        sum_rows(rows[part], total)
+        return total
 
-_own = threading.local()
-
-
-class _Windows:
-    """The windows of one input, gathered into matrices of (places, kernel elements) and scattered back."""
-
-    def __init__(self, x: Any, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair) -> None:
-        n, channels, height, width = x.shape
-        self.kernel, self.stride, self.padding, self.dilation = kernel, stride, padding, dilation
-        self.out_size = output_size((height, width), kernel, stride, padding, dilation)
-        self.by_place = channels <= FEW_CHANNELS
-        self.size = (height, width)
-        columns_per_image = self.out_size[0] * self.out_size[1] * kernel[0] * kernel[1] * channels
-        self.step = max(1, min(n, COLUMN_BYTES // max(1, columns_per_image * x.itemsize)))
-        self.x = x if self.by_place else x.transpose(0, 2, 3, 1)
-
-    def weight_matrix(self, weight: Any) -> Any:
-        """(O, C, KH, KW) as (O, K), K in the order of the columns."""
-        if self.by_place:
-            return np.ascontiguousarray(weight).reshape(weight.shape[0], -1)
-        rows = weight.transpose(0, 2, 3, 1)
-        if rows.flags.c_contiguous:
-            return rows.reshape(len(rows), -1)
-        matrix = np.empty(rows.shape, rows.dtype)
-        for u in range(rows.shape[1]):
-            for v in range(rows.shape[2]):  # one transposed plane at a time is three times as quick as all at once
-                matrix[:, u, v] = rows[:, u, v]
-        return matrix.reshape(len(rows), -1)
-
-    def weight_from_matrix(self, matrix: Any, shape: tuple[int, ...]) -> Any:
-        if self.by_place:
-            return matrix.reshape(shape)
-        out, channels, *kernel = shape
-        return channels_first(matrix.reshape(out, *kernel, channels))
-
-    def parts(self) -> list[slice]:
-        """The images, a few at a time."""
-        return slices(len(self.x), self.step)
-
-    def gather(self, part: slice) -> Any:
-        """The windows of some images as a matrix (M, K); valid until this thread gathers the next ones."""
-        view = self._view(self._padded(self.x[part]))
-        columns = _buffer(view.shape, view.dtype)
-        np.copyto(columns, view)
-        places = (part.stop - part.start) * self.out_size[0] * self.out_size[1]
-        return columns.reshape(-1, places).T if self.by_place else columns.reshape(places, -1)
-
-    def _padded(self, images: Any) -> Any:
-        top, left = self.padding
-        if not (top or left):
-            return images
-        n, a, b, c = images.shape
-        if self.by_place:
-            padded = np.zeros((n, a, b + 2 * top, c + 2 * left), images.dtype)
-            padded[:, :, top : top + b, left : left + c] = images
-        else:
-            padded = np.zeros((n, a + 2 * top, b + 2 * left, c), images.dtype)
-            padded[:, top : top + a, left : left + b] = images
-        return padded
-
-    def _view(self, images: Any) -> Any:
-        """All windows as a view: (C, KH, KW, N, OH, OW) by place, else (N, OH, OW, KH, KW, C)."""
-        if self.by_place:
-            n, c, h, w = images.strides
-        else:
-            n, h, w, c = images.strides
-        batch = ([len(images), *self.out_size], [n, h * self.stride[0], w * self.stride[1]])
-        places = (list(self.kernel), [h * self.dilation[0], w * self.dilation[1]])
-        if self.by_place:
-            shape, strides = [images.shape[1], *places[0], *batch[0]], [c, *places[1], *batch[1]]
-        else:
-            shape, strides = [*batch[0], *places[0], images.shape[3]], [*batch[1], *places[1], c]
-        return np.lib.stride_tricks.as_strided(images, shape, strides, writeable=False)
-
-    def zero_gradient(self) -> Any:
-        """Zeros for the gradient of the padded input, in the memory order of the windows."""
-        top, left = self.padding
-        if self.by_place:
-            n, c, height, width = self.x.shape
-            return np.zeros((n, c, height + 2 * top, width + 2 * left), self.x.dtype)
-        n, height, width, c = self.x.shape
-        return np.zeros((n, height + 2 * top, width + 2 * left, c), self.x.dtype)
-
-    def scatter(self, grad_rows: Any, matrix: Any, grad_x: Any) -> None:
-        """Add (M, O) @ (O, K), the gradients of the windows, to the elements that the windows saw."""
-        (out_height, out_width), n = self.out_size, len(grad_x)
-        channels = grad_x.shape[1] if self.by_place else grad_x.shape[3]
-        if self.by_place:
-            columns = (matrix.T @ grad_rows.T).reshape(channels, *self.kernel, n, out_height, out_width)
-        else:
-            columns = (grad_rows @ matrix).reshape(n, out_height, out_width, *self.kernel, channels)
-        for u in range(self.kernel[0]):
-            rows = self._span(u, 0, out_height)
-            for v in range(self.kernel[1]):
-                places = self._span(v, 1, out_width)
-                if self.by_place:
-                    grad_x[:, :, rows, places] += columns[:, u, v].swapaxes(0, 1)
-                else:
-                    grad_x[:, rows, places] += columns[:, :, :, u, v]
-
-    def _span(self, place: int, axis: int, length: int) -> slice:
-        """The padded rows (or columns) that kernel place ``place`` sees, one for each output."""
-        first = place * self.dilation[axis]
-        return slice(first, first + (length - 1) * self.stride[axis] + 1, self.stride[axis])
-
-    def unpadded(self, grad_x: Any) -> Any:
-        top, left = self.padding
-        height, width = self.size
-        if self.by_place:
-            return grad_x[:, :, top : top + height, left : left + width]
-        return channels_first(grad_x[:, top : top + height, left : left + width])
+    return np.sum(for_each(add_up, slices(len(rows), ROWS)), axis=0)

@@ -38,3 +38,9 @@ def same_memory(a: Any, b: Any) -> bool:
     steps_a = [stride // a.itemsize for stride in a.strides]
     steps_b = [stride // b.itemsize for stride in b.strides]
     return steps_a == steps_b
+
+
+def as_line(x: Any) -> Any:
+    """All elements as they follow each other in memory: a view (n), None where there are gaps between them."""
+    by_stride = x.transpose(sorted(range(x.ndim), key=lambda axis: -abs(x.strides[axis])))
+    return by_stride.reshape(-1) if by_stride.flags.c_contiguous else None

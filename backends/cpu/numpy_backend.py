@@ -8,14 +8,24 @@ from ..backend import Backend
 from . import blas
 from .activation import BranchlessActivations
 from .convolution import ChannelsLastConvolution
+from .dropout import CompiledDropout
 from .memory import keep_freed_memory
 from .normalization import ChannelsLastNormalization
+from .optimizer import OnePassOptimizers
 from .pooling import ChannelsLastPooling
+from .softmax import RowwiseSoftmax
 from .threads import gather_crew
 
 
 class NumpyBackend(
-    ChannelsLastConvolution, ChannelsLastPooling, ChannelsLastNormalization, BranchlessActivations, Backend
+    ChannelsLastConvolution,
+    ChannelsLastPooling,
+    ChannelsLastNormalization,
+    BranchlessActivations,
+    RowwiseSoftmax,
+    CompiledDropout,
+    OnePassOptimizers,
+    Backend,
 ):
     """Shapes are N,C,H,W as everywhere; in memory the channels stand last, so that a window is one matrix row."""
 

@@ -8,11 +8,49 @@ import numpy as np
 
 from ..geometry import Pair, output_size
 from ..reference.pooling import Pooling
-from .layout import images
+from .compiled import is_available
+from .compiled import pooling as kernels
+from .layout import channels_first, channels_last, images
 from .masking import masked
 from .threads import for_each
 
 MOST_PLACES = 255
+
+
+Windows = tuple[Pair, Pair, Pair, Pair]  # kernel, stride, padding, dilation
+SIDE_BY_SIDE: Windows = ((2, 2), (2, 2), (0, 0), (1, 1))
+
+
+def _pool_compiled(x: Any, out_size: Pair, windows: Windows) -> tuple[Any, Any]:
+    memory = channels_last(x)
+    n, height, width, c = memory.shape
+    best = np.empty((n, *out_size, c), x.dtype)
+    winner = np.empty(best.shape, np.uint8)
+    windows = tuple((int(rows), int(columns)) for rows, columns in windows)  # type: ignore[assignment]
+    simple = windows == SIDE_BY_SIDE and out_size == (height // 2, width // 2)
+
+    def pool(part: slice) -> None:
+        if simple:
+            kernels.max_pool_2x2(memory[part], best[part], winner[part])
+        else:
+            kernels.max_pool(memory[part], *windows, best[part], winner[part])
+
+    for_each(pool, images(memory))
+    return channels_first(best), ("compiled", x.shape, winner, windows, simple)
+
+
+def _pool_backward_compiled(dout: Any, shape: tuple[int, ...], winner: Any, windows: Windows, simple: bool) -> Any:
+    gradient = channels_last(dout)
+    dx = np.empty((shape[0], *shape[2:], shape[1]), dout.dtype)
+
+    def share_out(part: slice) -> None:
+        if simple:
+            kernels.max_pool_2x2_backward(winner[part], gradient[part], dx[part])
+        else:
+            kernels.max_pool_backward(winner[part], gradient[part], *windows, dx[part])
+
+    for_each(share_out, images(dx))
+    return channels_first(dx)
 
 
 class ChannelsLastPooling(Pooling):
@@ -30,6 +68,8 @@ class ChannelsLastPooling(Pooling):
         places = list(self._kernel_places((height, width), out_size, kernel, stride, padding, dilation))
         if len(places) > MOST_PLACES or x.size == 0:
             return self._from_reference(x, kernel, stride, padding, dilation, ceil_mode)
+        if is_available() and x.dtype.kind == "f" and x.itemsize >= 4:
+            return _pool_compiled(x, out_size, (kernel, stride, padding, dilation))
         memory = x.transpose(0, 2, 3, 1)
         best = np.full((n, *out_size, c), -np.inf, x.dtype)
         winner = np.zeros(best.shape, np.uint8)
@@ -51,6 +91,8 @@ class ChannelsLastPooling(Pooling):
         kind, *rest = saved
         if kind == "reference":
             return super().max_pool2d_backward(rest[0], dout)
+        if kind == "compiled":
+            return (_pool_backward_compiled(dout, *rest),)
         (n, c, height, width), winner, places, apart = rest
         gradient = dout.transpose(0, 2, 3, 1)
         dx = np.zeros((n, height, width, c), dout.dtype)

@@ -23,6 +23,7 @@ gpunn doctor
 # The distributions that matter, and what each is for.
 REQUIRED = ("numpy", "pillow", "safetensors", "tqdm", "tomli-w")
 OPTIONAL = {
+    "numba": "compiled CPU kernels",
     "matplotlib": "curves.png",
     "pooch": "--download",
     "nvidia-ml-py": "GPU utilization in the progress bar",

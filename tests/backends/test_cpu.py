@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import backends
-from backends.cpu import convolution, layout, masking, memory, threads
+from backends.cpu import layout, masking, memory, threads, windows
 from backends.cpu.numpy_backend import NumpyBackend
 
 CPU, ORACLE = backends.get("cpu"), backends.get("reference")
@@ -35,7 +35,8 @@ def cores(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> in
 def pieces(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Whether the work fits into one piece, or one image is a piece already."""
     if request.param == "small pieces":
-        monkeypatch.setattr(convolution, "COLUMN_BYTES", 1)
+        monkeypatch.setattr(windows, "COLUMN_BYTES", 1)
+        monkeypatch.setattr("backends.cpu.winograd.TILES", 1)
         monkeypatch.setattr(layout, "CACHE_BYTES", 1)
         monkeypatch.setattr("backends.cpu.normalization.CACHE_BYTES", 64)
     return str(request.param)

@@ -53,6 +53,26 @@ def test_agrees_with_the_reference(shape: tuple[int, ...], dtype: str, rectify: 
 
 
 @pytest.mark.parametrize("rectify", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_given_statistics(shape: tuple[int, ...], dtype: str, rectify: bool) -> None:
+    x, weight, bias, dout = (value.astype(dtype) for value in sample(shape))
+    mean, variance = np.linspace(1, 4, shape[1]).astype(dtype), np.linspace(0.5, 3, shape[1]).astype(dtype)
+    results = []
+    for device, as_type in (("cpu", dtype), ("reference", "float64")):
+        backend = backends.get(device)
+        name = "batch_norm_inference_relu" if rectify else "batch_norm_inference"
+        values = [value.astype(as_type) for value in (x, weight, bias, mean, variance)]
+        out, saved = getattr(backend, name)(*values)
+        absent = getattr(backend, name)(values[0], None, None, *values[3:])[0]
+        gradients = getattr(backend, f"{name}_backward")(saved, dout.astype(as_type))
+        results.append([out, absent, *gradients[:3]])
+    for actual, oracle in zip(*results, strict=True):
+        assert actual.dtype == np.dtype(dtype)
+        assert_within_budget(actual, oracle, x.size // shape[1], 4, "given statistics", 10.0)
+
+
+@pytest.mark.parametrize("rectify", [False, True])
 def test_a_distant_mean_does_not_cancel(rectify: bool) -> None:
     values = [value.astype(np.float32) for value in sample((64, 5, 4, 4), offset=1000.0)]
     expected = run("reference", [value.astype(np.float64) for value in values], rectify)

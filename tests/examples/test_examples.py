@@ -108,11 +108,6 @@ def test_transfer_learning(tmp_path: Path) -> None:
     assert re.fullmatch(r"new classes, 3 images each: transferred \d+\.\d\d%, from scratch \d+\.\d\d%", last)
 
 
-def test_benchmark_of_the_step(tmp_path: Path) -> None:
-    last = run("benchmarks/step_time.py", "--quick", "--networks", "lenet5", "--device", "cpu", folder=tmp_path)
-    assert re.match(r"\| lenet5 \| 4 \| \d+\.\d ms \|", last)
-
-
 # README
 
 

@@ -1,0 +1,164 @@
+"""`compiled`: a function of plain loops, compiled by Numba when it is first called, and kept on disk for good.
+
+What is kept is looked up by the text of the function's module and of those whose kernels it calls, by the types of its
+arguments, and by the processor; so it is never out of date. Floating-point arithmetic keeps its order, NaN and infinities;
+a product and a sum may be rounded once instead of twice, and the sign of a zero may change.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import inspect
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+
+ARITHMETIC = {"contract", "nsz"}
+logger = logging.getLogger("gpunn")
+
+
+def is_available() -> bool:
+    """Whether kernels are compiled: Numba is installed, and GPUNN_COMPILED is not "0"."""
+    return os.environ.get("GPUNN_COMPILED") != "0" and _has_numba()
+
+
+@functools.cache
+def _has_numba() -> bool:
+    return find_spec("numba") is not None
+
+
+@overload
+def compiled(function: Callable[..., Any]) -> Kernel: ...
+@overload
+def compiled(*, reassociate: bool) -> Callable[[Callable[..., Any]], Kernel]: ...
+def compiled(function: Callable[..., Any] | None = None, *, reassociate: bool = False) -> Any:
+    """A decorator. With ``reassociate`` a sum in a loop is taken in an order that the code generator fixes, in parallel lanes."""
+    if function is None:
+        return functools.partial(Kernel, reassociate=reassociate)
+    return Kernel(function)
+
+
+class Kernel:
+    """A function that is compiled at its first call, for each combination of dtypes and dimensions.
+
+    It may call other kernels. Array arguments should be C-contiguous: any other layout compiles anew. One that must not
+    be written to is taken as any other; a kernel writes only to its outputs.
+    """
+
+    def __init__(self, function: Callable[..., Any], reassociate: bool = False) -> None:
+        functools.update_wrapper(self, function)
+        self.function = function
+        self.reassociate = reassociate
+
+    def __call__(self, *arguments: Any) -> Any:
+        plain = [_plain(argument) for argument in arguments]
+        try:
+            return self.dispatcher(*plain)
+        except OSError:  # the compiled code could not be written to disk, nothing has run yet
+            _stop_keeping()
+            return self.dispatcher(*plain)
+
+    @functools.cached_property
+    def dispatcher(self) -> Any:
+        """Numba's object of the function."""
+        with _lock:
+            if self not in _dispatchers:
+                _dispatchers[self] = _dispatcher(self)
+            return _dispatchers[self]
+
+    @property
+    def _numba_type_(self) -> Any:
+        """As what Numba sees a kernel that another one calls."""
+        from numba import typeof
+
+        return typeof(self.dispatcher)
+
+
+_lock = threading.RLock()
+_dispatchers: dict[Kernel, Any] = {}
+
+
+def _dispatcher(kernel: Kernel) -> Any:
+    import numba
+
+    settings: Any = numba.config
+    _announce_compilation()
+    arithmetic = ARITHMETIC | ({"reassoc"} if kernel.reassociate else set())
+    dispatcher = numba.njit(nogil=True, fastmath=arithmetic, error_model="numpy", boundscheck=False)(kernel.function)
+    others, settings.CACHE_DIR = settings.CACHE_DIR, str(cache_folder() / _digest(kernel.function.__module__))
+    try:
+        dispatcher.enable_caching()
+    except (RuntimeError, OSError):
+        pass  # nowhere to keep it: compiled in every process
+    finally:
+        settings.CACHE_DIR = others
+    return dispatcher
+
+
+def _stop_keeping() -> None:
+    from numba.core.caching import NullCache
+
+    for dispatcher in list(_dispatchers.values()):
+        dispatcher._cache = NullCache()
+
+
+def cache_folder() -> Path:
+    """GPUNN_CACHE/compiled or ~/.cache/gpunn/compiled."""
+    named = os.environ.get("GPUNN_CACHE")
+    kept = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return Path(named or os.path.join(kept, "gpunn")) / "compiled"
+
+
+def _digest(module: str) -> str:
+    """Of the text of a module of kernels, and of the modules whose kernels it uses."""
+    found, todo = set(), [module]
+    while todo:
+        name = todo.pop()
+        if name not in found:
+            found.add(name)
+            todo += [value.__module__ for value in vars(sys.modules[name]).values() if isinstance(value, Kernel)]
+    texts = [inspect.getsource(sys.modules[name]) for name in sorted(found | {__name__})]
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
+
+
+@functools.cache
+def _announce_compilation() -> None:
+    """Say once in a process that kernels are compiled, when the first really is, and not read from disk."""
+    from numba.core import event
+
+    class Announcement(event.Listener):
+        said = False
+
+        def on_start(self, event: Any) -> None:
+            ours = any(event.data.get("dispatcher") is dispatcher for dispatcher in _dispatchers.values())
+            if ours and not Announcement.said:
+                Announcement.said = True
+                logger.warning("compiling CPU kernels, first run only")
+
+        def on_end(self, event: Any) -> None:
+            pass
+
+    event.register("numba:compile", Announcement())
+
+
+class _Writable:
+    """Hands out an array's memory as if it might be written to; lives as long as that array."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array = array
+        self.__array_interface__ = {**array.__array_interface__, "data": (array.ctypes.data, False)}
+
+
+def _plain(argument: Any) -> Any:
+    """An argument in the one form that kernels are compiled for."""
+    if isinstance(argument, np.ndarray) and not argument.flags.writeable:
+        return np.asarray(_Writable(argument))
+    return argument

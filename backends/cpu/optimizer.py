@@ -1,0 +1,158 @@
+"""Optimizer steps in one pass over each array, large arrays in pieces and small ones several to a piece."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..reference.optimizer import Arrays, Optimizers
+from .compiled import is_available
+from .compiled import optimizer as kernels
+from .layout import CACHE_BYTES, as_line
+from .threads import for_each, slices
+
+DTYPES = (np.dtype("float32"), np.dtype("float64"))
+Lines = tuple[Any, ...]
+
+
+class OnePassOptimizers(Optimizers):
+    def sgd_(
+        self,
+        params: Arrays,
+        grads: Arrays,
+        momentum_buffers: Arrays | None,
+        *,
+        lr: float,
+        momentum: float,
+        dampening: float,
+        weight_decay: float,
+        nesterov: bool,
+        maximize: bool,
+        first_step: bool,
+    ) -> None:
+        lists = [params, grads] if momentum_buffers is None else [params, grads, momentum_buffers]
+        numbers = [-1.0 if maximize else 1.0, weight_decay, lr]
+        kernel = kernels.sgd
+        if momentum_buffers is not None:
+            kernel = kernels.sgd_momentum
+            keep, take = (0.0, 1.0) if first_step else (momentum, 1 - dampening)
+            numbers += [keep, take, momentum if nesterov else 0.0]
+        for i in one_pass(kernel, lists, numbers):
+            super().sgd_(
+                [params[i]],
+                [grads[i]],
+                None if momentum_buffers is None else [momentum_buffers[i]],
+                lr=lr,
+                momentum=momentum,
+                dampening=dampening,
+                weight_decay=weight_decay,
+                nesterov=nesterov,
+                maximize=maximize,
+                first_step=first_step,
+            )
+
+    def adam_(
+        self,
+        params: Arrays,
+        grads: Arrays,
+        exp_avgs: Arrays,
+        exp_avg_sqs: Arrays,
+        max_exp_avg_sqs: Arrays | None,
+        *,
+        lr: float,
+        beta1: float,
+        beta2: float,
+        eps: float,
+        weight_decay: float,
+        decoupled: bool,
+        step: int,
+        maximize: bool,
+    ) -> None:
+        shrink = 1 - lr * weight_decay if decoupled else 1.0
+        numbers = [-1.0 if maximize else 1.0, 0.0 if decoupled else weight_decay, lr / (1 - beta1**step)]
+        numbers += [beta1, 1 - beta1, beta2, 1 - beta2, math.sqrt(1 - beta2**step), eps, shrink]
+        lists = [params, grads, exp_avgs, exp_avg_sqs]
+        left = range(len(params)) if max_exp_avg_sqs is not None else one_pass(kernels.adam, lists, numbers)
+        for i in left:
+            super().adam_(
+                [params[i]],
+                [grads[i]],
+                [exp_avgs[i]],
+                [exp_avg_sqs[i]],
+                None if max_exp_avg_sqs is None else [max_exp_avg_sqs[i]],
+                lr=lr,
+                beta1=beta1,
+                beta2=beta2,
+                eps=eps,
+                weight_decay=weight_decay,
+                decoupled=decoupled,
+                step=step,
+                maximize=maximize,
+            )
+
+
+def one_pass(kernel: Callable[..., None], lists: Sequence[Arrays], numbers: Sequence[float]) -> list[int]:
+    """Call ``kernel`` on everything; ``numbers`` in the arrays' dtype. The indices of those whose dtype it does not serve.
+
+    The first list holds the parameters and the second their gradients; the first and those after the second are written to.
+    """
+    if not is_available():
+        return list(range(len(lists[0])))
+    groups: list[list[Lines]] = []
+    copies: list[tuple[Any, Any]] = []
+    left, filled = [], CACHE_BYTES
+    for i, arrays in enumerate(zip(*lists, strict=True)):
+        if arrays[0].dtype not in DTYPES or any(array.dtype != arrays[0].dtype for array in arrays):
+            left.append(i)
+            continue
+        lines, copied = _lines(arrays)
+        copies += copied
+        for piece in _pieces(lines):
+            if filled >= CACHE_BYTES:
+                groups.append([])
+                filled = 0
+            groups[-1].append(piece)
+            filled += piece[0].nbytes
+    typed = {dtype: np.array(numbers, dtype) for dtype in DTYPES}
+
+    def work(group: list[Lines]) -> None:
+        for lines in group:
+            kernel(*lines, typed[lines[0].dtype])
+
+    for_each(work, groups)
+    for array, copy in copies:
+        array[...] = copy
+    return left
+
+
+def _pieces(lines: Lines) -> list[Lines]:
+    if lines[0].nbytes <= CACHE_BYTES:
+        return [lines]
+    return [tuple(line[part] for line in lines) for part in slices(len(lines[0]), CACHE_BYTES // lines[0].itemsize)]
+
+
+def _lines(arrays: tuple[Any, ...]) -> tuple[Lines, list[tuple[Any, Any]]]:
+    """Each of the arrays as a line (n), all in one order; and those that had to be copied, with their copies.
+
+    The gradient, the second, is not among the latter, since nothing is written to it.
+    """
+    if all(array.flags.c_contiguous for array in arrays):
+        return tuple(array.reshape(-1) for array in arrays), []
+    copies, in_order, like = [], [], np.empty_like(arrays[0])
+    for number, array in enumerate(arrays):
+        line = as_line(array) if _steps(array) == _steps(like) else None
+        if line is None:
+            copy = np.empty_like(like)
+            copy[...] = array
+            line = as_line(copy)
+            if number != 1:
+                copies.append((array, copy))
+        in_order.append(line)
+    return tuple(in_order), copies
+
+
+def _steps(array: Any) -> list[int]:
+    return [step for step, length in zip(array.strides, array.shape, strict=True) if length > 1]

@@ -122,7 +122,7 @@ class CapturedWork:
 class CupyRuntime(Runtime):
     """GPU number ``index`` through CuPy."""
 
-    null = np.uint64(0)  # CuPy's RawKernel does not take None; eight bytes of zero are the same to the kernel
+    null = np.uint64(0)  # eight bytes of zero: not every CuPy takes None for a pointer
 
     def __init__(self, index: int) -> None:
         self.xp = import_cupy()

@@ -82,6 +82,25 @@ class Kernel:
         return typeof(self.dispatcher)
 
 
+class Intrinsic:
+    """A function whose code a kernel that calls it gets in the code generator's own language.
+
+    ``define`` is what `numba.extending.intrinsic` decorates; it is handed over when the first kernel that needs it is compiled.
+    """
+
+    def __init__(self, define: Callable[..., Any]) -> None:
+        self.define = define
+
+    @functools.cached_property
+    def _numba_type_(self) -> Any:
+        from numba.core import registry
+        from numba.extending import intrinsic
+
+        function = intrinsic(self.define)
+        registry.cpu_target.typing_context.refresh()
+        return registry.cpu_target.typing_context.resolve_value_type(function)
+
+
 _lock = threading.RLock()
 _dispatchers: dict[Kernel, Any] = {}
 

@@ -16,7 +16,7 @@ from . import tape
 from .dtypes import as_dtype, float32, is_floating
 
 # The units for half precision make these faster, and they add up in float32 inside.
-IN_HALF = frozenset({"bias_relu", "conv2d", "linear", "matmul", "prelu"})
+IN_HALF = frozenset({"bias_relu", "conv2d", "conv2d_relu", "linear", "linear_relu", "matmul", "prelu"})
 # Their results leave the range of a half precision, or lose its few digits. The losses are marked with `in_float32`.
 IN_FLOAT32 = frozenset({"exp", "inverse", "log", "log_softmax", "logdet", "logsumexp", "norm", "pow", "reciprocal", "softmax",
                         "softplus", "sum"})  # fmt: skip

@@ -15,7 +15,7 @@ from .operators import Operators
 from .promotion import MIXING, REAL_VALUED, common_dtype, narrowed
 
 # Their gradients are costly and separable: each is computed only for an input that requires it.
-COSTLY = frozenset({"matmul", "linear", "conv2d", "soft_cross_entropy"})
+COSTLY = frozenset({"matmul", "linear", "linear_relu", "conv2d", "conv2d_relu", "soft_cross_entropy"})
 
 
 class Tensor(Operators):

@@ -6,6 +6,7 @@ of channels by itself; V. Dumoulin and F. Visin, "A guide to convolution arithme
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ..geometry import Pair, effective_kernel
@@ -29,6 +30,8 @@ def windows(xp: Any, x: Any, kernel: Pair, stride: Pair, dilation: Pair) -> Any:
 
 class Convolution:
     xp: Any
+    bias_relu: Callable[..., Any]
+    bias_relu_backward: Callable[..., Any]
 
     def conv2d(
         self,
@@ -79,6 +82,27 @@ class Convolution:
             grad_weight = xp.einsum("ngcijuv,ngoij->gocuv", grouped, per_group, optimize=True).reshape(weight.shape)
         if has_bias and needs[2]:
             grad_bias = dout.sum(axis=(0, 2, 3))
+        return grad_x, grad_weight, grad_bias
+
+    def conv2d_relu(
+        self,
+        x: Any,
+        weight: Any,
+        bias: Any,
+        stride: Pair = (1, 1),
+        padding: Pair = (0, 0),
+        dilation: Pair = (1, 1),
+        groups: int = 1,
+    ) -> tuple[Any, Any]:
+        """relu(conv2d(...)) with a bias (O), in fewer passes over memory where a device can."""
+        out, saved = self.conv2d(x, weight, None, stride, padding, dilation, groups)
+        out, rectified = self.bias_relu(out, bias)
+        return out, (saved, rectified)
+
+    def conv2d_relu_backward(self, saved: Any, dout: Any, needs: Needs = (True, True, True)) -> tuple[Any, ...]:
+        convolved, rectified = saved
+        grad_out, grad_bias = self.bias_relu_backward(rectified, dout)
+        grad_x, grad_weight, _ = self.conv2d_backward(convolved, grad_out, (*needs[:2], False))
         return grad_x, grad_weight, grad_bias
 
     def _group_windows(self, x: Any, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> Any:

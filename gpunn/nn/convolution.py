@@ -111,7 +111,7 @@ class Conv2d(Module):
             x, padding = F.pad(x, rims, mode=self.padding_mode), 0
         options = self.stride, padding, self.dilation, self.groups
         if rectify and self.bias is not None and x.ndim == 4:
-            return F.bias_relu(F.conv2d(x, self.weight, None, *options), self.bias)
+            return F.conv2d_relu(x, self.weight, self.bias, *options)
         out = F.conv2d(x, self.weight, self.bias, *options)
         return F.relu(out) if rectify else out
 

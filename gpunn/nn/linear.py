@@ -64,7 +64,7 @@ class Linear(Module):
                 f"(..., {self.in_features}), got {x.shape}"
             )
         if rectify and self.bias is not None and x.ndim == 2:
-            return F.bias_relu(F.linear(x, self.weight), self.bias)
+            return F.linear_relu(x, self.weight, self.bias)
         out = F.linear(x, self.weight, self.bias)
         return F.relu(out) if rectify else out
 

@@ -129,6 +129,17 @@ class MultiMarginLoss(_WeightedLoss):
         )
 
 
+class CrammerSingerLoss(_Loss):
+    """max(0, margin + max over wrong classes j of input[j] - input[target]): the hinge of the worst rival alone."""
+
+    def __init__(self, margin: float = 1.0, *, reduction: str = "mean") -> None:
+        super().__init__(reduction=reduction)
+        self.margin = margin
+
+    def forward(self, input: Tensor, target: Any) -> Tensor:
+        return F.crammer_singer_loss(input, target, margin=self.margin, reduction=self.reduction)
+
+
 class SoftMarginLoss(_Loss):
     """log(1 + exp(-target * input)), targets -1 or +1: the logistic loss."""
 
@@ -136,11 +147,29 @@ class SoftMarginLoss(_Loss):
         return F.soft_margin_loss(input, target, reduction=self.reduction)
 
 
+class LogisticLoss(_Loss):
+    """log(1 + exp(-target * input)) / log(base), targets -1 or +1: the logistic loss, in bits where ``base`` is 2."""
+
+    def __init__(self, base: float = 2.0, *, reduction: str = "mean") -> None:
+        super().__init__(reduction=reduction)
+        self.base = base
+
+    def forward(self, input: Tensor, target: Any) -> Tensor:
+        return F.logistic_loss(input, target, base=self.base, reduction=self.reduction)
+
+
 class HingeLoss(_Loss):
     """max(0, 1 - target * input), targets -1 or +1: the loss of support vector machines."""
 
     def forward(self, input: Tensor, target: Any) -> Tensor:
         return F.hinge_loss(input, target, reduction=self.reduction)
+
+
+class SquaredHingeLoss(_Loss):
+    """max(0, 1 - target * input)^2, targets -1 or +1: the hinge without its corner."""
+
+    def forward(self, input: Tensor, target: Any) -> Tensor:
+        return F.squared_hinge_loss(input, target, reduction=self.reduction)
 
 
 class ModifiedHuberLoss(_Loss):

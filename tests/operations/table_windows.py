@@ -148,6 +148,9 @@ def norm_misuses(name: str = "batch_norm") -> list[Misuse]:
 
 ROWS = [
     Operation("conv2d", F.conv2d, oracles.conv2d, CONVOLUTIONS, misuses=CONVOLUTION_MISUSES),
+    Operation("conv2d_relu", F.conv2d_relu, lambda *operands, **options: np.maximum(oracles.conv2d(*operands, **options), 0),
+              [sample for sample in CONVOLUTIONS if len(sample.inputs) == 3 and sample.inputs[2] is not None
+               and sample.inputs[0].ndim == 4]),
     Operation("max_pool2d", F.max_pool2d, oracles.max_pool2d,
               [Sample(numbers(*shape), **options) for shape in POOLED_SHAPES for options in POOLINGS]
               + [Sample(numbers(2, 2, 9, 8), kernel_size=2, stride=2, dilation=(3, 2), padding=1),

@@ -86,10 +86,12 @@ class Intrinsic:
     """A function whose code a kernel that calls it gets in the code generator's own language.
 
     ``define`` is what `numba.extending.intrinsic` decorates; it is handed over when the first kernel that needs it is compiled.
+    ``module`` is the name of the module in which the object stands.
     """
 
-    def __init__(self, define: Callable[..., Any]) -> None:
+    def __init__(self, define: Callable[..., Any], module: str) -> None:
         self.define = define
+        self.modules = {define.__module__, module}
 
     @functools.cached_property
     def _numba_type_(self) -> Any:
@@ -137,13 +139,17 @@ def cache_folder() -> Path:
 
 
 def _digest(module: str) -> str:
-    """Of the text of a module of kernels, and of the modules whose kernels it uses."""
+    """Of the text of a module of kernels, and of the modules whose kernels and intrinsics it uses."""
     found, todo = set(), [module]
     while todo:
         name = todo.pop()
         if name not in found:
             found.add(name)
-            todo += [value.__module__ for value in vars(sys.modules[name]).values() if isinstance(value, Kernel)]
+            for value in vars(sys.modules[name]).values():
+                if isinstance(value, Kernel):
+                    todo.append(value.__module__)
+                elif isinstance(value, Intrinsic):
+                    todo += value.modules
     texts = [inspect.getsource(sys.modules[name]) for name in sorted(found | {__name__})]
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
 

@@ -14,25 +14,20 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from .compiler import Intrinsic, compiled
+from .vectors import Vectors, lanes
 
-ROWS = 6
 
-
-def _vectors(context: Any) -> tuple[int, int]:
-    """Lanes of a vector and vectors of a row, by the processor that code is made for."""
-    _, _, features = context.codegen().magic_tuple()
-    return (16, 4) if "+avx512f" in features.split(",") else (8, 2)
+def _columns(context: Any) -> int:
+    """Vectors in a row: as many as leave registers for one row of B, of the 32 that AVX-512 has, or 16."""
+    return 4 if lanes(context) == 16 else 2
 
 
 def _width(typing: Any) -> Any:
     from numba import types
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        lanes, count = _vectors(context)
-        return context.get_constant(types.int64, lanes * count)
+        return context.get_constant(types.int64, lanes(context) * _columns(context))
 
     return types.int64(), generate
 
@@ -42,61 +37,42 @@ def _block(rows: int) -> Any:
 
     def define(typing: Any, terms: Any, a: Any, row_step: Any, a_offsets: Any, b: Any, b_offsets: Any, c: Any,
                c_step: Any, accumulate: Any) -> Any:  # fmt: skip
-        from llvmlite import ir
         from numba import types
 
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             terms, a, row_step, a_offsets, b, b_offsets, c, c_step, accumulate = arguments
-            lanes, count = _vectors(context)
-            integer, real = ir.IntType(64), ir.FloatType()
-            vector = ir.VectorType(real, lanes)
-            name = f"llvm.fma.v{lanes}f32"
-            fma = builder.module.globals.get(name) or ir.Function(
-                builder.module, ir.FunctionType(vector, [vector] * 3), name
-            )
-            undefined, zero = ir.Constant(vector, ir.Undefined), ir.Constant(vector, [0.0] * lanes)
-            spread = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
-
-            def number(value: int) -> Any:
-                return ir.Constant(integer, value)
-
-            def at(address: Any, kind: Any) -> Any:
-                return builder.inttoptr(address, kind.as_pointer())
+            vectors, columns = Vectors(context, builder), range(_columns(context))
+            cells = [(row, column) for row in range(rows) for column in columns]
 
             def place(row: int, column: int) -> Any:
-                return at(builder.add(builder.add(c, builder.mul(c_step, number(row))), number(4 * lanes * column)), vector)
+                return vectors.beyond(vectors.place(c, c_step, row), vectors.bytes * column)
 
             def entry(table: Any, index: Any) -> Any:
-                return builder.load(at(builder.add(table, builder.mul(index, number(8))), integer))
+                return vectors.load_integer(builder.add(table, builder.mul(index, vectors.number(8))))
 
-            cells = [(row, column) for row in range(rows) for column in range(count)]
-            steps = [builder.mul(row_step, number(row)) for row in range(rows)]
             before = builder.block
             old, loop, end = (builder.append_basic_block(name) for name in ("old", "loop", "end"))
-            builder.cbranch(builder.icmp_signed("==", accumulate, number(0)), loop, old)
+            builder.cbranch(builder.icmp_signed("==", accumulate, vectors.number(0)), loop, old)
             builder.position_at_end(old)
-            found = {cell: builder.load(place(*cell), align=4) for cell in cells}
+            found = {cell: vectors.load(place(*cell)) for cell in cells}
             builder.branch(loop)
 
             builder.position_at_end(loop)
-            k = builder.phi(integer)
-            k.add_incoming(number(0), before)
-            k.add_incoming(number(0), old)
-            sums = {cell: builder.phi(vector) for cell in cells}
+            k = builder.phi(vectors.integer)
+            k.add_incoming(vectors.number(0), before)
+            k.add_incoming(vectors.number(0), old)
+            sums = {cell: builder.phi(vectors.kind) for cell in cells}
             for cell in cells:
-                sums[cell].add_incoming(zero, before)
+                sums[cell].add_incoming(vectors.zero, before)
                 sums[cell].add_incoming(found[cell], old)
             from_a, from_b = builder.add(a, entry(a_offsets, k)), builder.add(b, entry(b_offsets, k))
-            columns = [builder.load(at(builder.add(from_b, number(4 * lanes * j)), vector), align=4) for j in range(count)]
-            new = {}
-            for row in range(rows):
-                factor = builder.load(at(builder.add(from_a, steps[row]), real))
-                everywhere = builder.shuffle_vector(
-                    builder.insert_element(undefined, factor, ir.Constant(ir.IntType(32), 0)), undefined, spread
-                )
-                for j in range(count):
-                    new[row, j] = builder.call(fma, [everywhere, columns[j], sums[row, j]])
-            after = builder.add(k, number(1))
+            row_of_b = [vectors.load(vectors.beyond(from_b, vectors.bytes * column)) for column in columns]
+            factors = [vectors.load_everywhere(vectors.place(from_a, row_step, row)) for row in range(rows)]
+            new = {
+                (row, column): vectors.multiply_add(factors[row], row_of_b[column], sums[row, column])
+                for row, column in cells
+            }
+            after = builder.add(k, vectors.number(1))
             k.add_incoming(after, loop)
             for cell in cells:
                 sums[cell].add_incoming(new[cell], loop)
@@ -104,7 +80,7 @@ def _block(rows: int) -> Any:
 
             builder.position_at_end(end)
             for cell in cells:
-                builder.store(new[cell], place(*cell), align=4)
+                vectors.store(new[cell], place(*cell))
             return context.get_dummy_value()
 
         return types.void(*[types.int64] * 9), generate
@@ -112,8 +88,8 @@ def _block(rows: int) -> Any:
     return define
 
 
-width = Intrinsic(_width)
-block_6, block_4, block_3, block_2, block_1 = (Intrinsic(_block(rows)) for rows in (6, 4, 3, 2, 1))
+width = Intrinsic(_width, __name__)
+block_6, block_4, block_3, block_2, block_1 = (Intrinsic(_block(rows), __name__) for rows in (6, 4, 3, 2, 1))
 
 
 @compiled

@@ -1,0 +1,69 @@
+"""Words for what intrinsics are made of: vectors of float32 in registers, and addresses, which are integers in bytes.
+
+A vector has 16 lanes with AVX-512, else 8 (which a processor with shorter registers takes as two).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def lanes(context: Any) -> int:
+    """Of a vector, on the processor that code is made for."""
+    _, _, features = context.codegen().magic_tuple()
+    return 16 if "+avx512f" in features.split(",") else 8
+
+
+class Vectors:
+    """Writes instructions on vectors of ``lanes`` floats with a code builder of llvmlite."""
+
+    def __init__(self, context: Any, builder: Any) -> None:
+        from llvmlite import ir
+
+        self.builder = builder
+        self.lanes = lanes(context)
+        self.bytes = 4 * self.lanes
+        self.integer = ir.IntType(64)
+        self.real = ir.FloatType()
+        self.kind = ir.VectorType(self.real, self.lanes)
+        self.zero = ir.Constant(self.kind, [0.0] * self.lanes)
+        name = f"llvm.fma.v{self.lanes}f32"
+        known = builder.module.globals.get(name)
+        self._fma = known or ir.Function(builder.module, ir.FunctionType(self.kind, [self.kind] * 3), name)
+        self._undefined = ir.Constant(self.kind, ir.Undefined)
+        self._everywhere = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), [0] * self.lanes)
+        self._first = ir.Constant(ir.IntType(32), 0)
+
+    def number(self, value: int) -> Any:
+        return self.integer(value)
+
+    def constant(self, value: float) -> Any:
+        return self.kind([value] * self.lanes)
+
+    def place(self, start: Any, step: Any, times: int) -> Any:
+        """The address ``start + times step``."""
+        if times == 0:
+            return start
+        return self.builder.add(start, self.builder.mul(step, self.number(times)))
+
+    def beyond(self, address: Any, offset: int) -> Any:
+        return self.builder.add(address, self.number(offset))
+
+    def load(self, address: Any) -> Any:
+        return self.builder.load(self.builder.inttoptr(address, self.kind.as_pointer()), align=4)
+
+    def store(self, value: Any, address: Any) -> None:
+        self.builder.store(value, self.builder.inttoptr(address, self.kind.as_pointer()), align=4)
+
+    def load_integer(self, address: Any) -> Any:
+        return self.builder.load(self.builder.inttoptr(address, self.integer.as_pointer()))
+
+    def load_everywhere(self, address: Any) -> Any:
+        """One float, in every lane."""
+        value = self.builder.load(self.builder.inttoptr(address, self.real.as_pointer()))
+        one = self.builder.insert_element(self._undefined, value, self._first)
+        return self.builder.shuffle_vector(one, self._undefined, self._everywhere)
+
+    def multiply_add(self, a: Any, b: Any, c: Any) -> Any:
+        """a b + c, rounded once."""
+        return self.builder.call(self._fma, [a, b, c])

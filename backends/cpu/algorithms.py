@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 
 from ..geometry import Pair, output_size
+from .compiled.squares import LANES
 
 # Counted in multiplications and additions, as many as a matrix product does in the time; measured on Zen 4.
-TRANSFORMED = 20  # per element that is transformed
-TRANSFORMED_FILTER = 28  # per element of the transformed filters, which come from memory and go there
-OVERHEAD = 16e6  # of the calls
+TRANSFORMED = 15  # per element that is transformed
+TRANSFORMED_FILTER = 6  # per element of the transformed filters
+TILES = 64  # for which they are transformed at a time
+OVERHEAD = 2e6  # of the calls
 GAIN = 0.85  # Winograd is taken if it costs less than this part of the definition
 FEW_INPUTS, FEW_OUTPUTS, SMALL_KERNEL = 4, 8, 7
 
@@ -17,7 +19,7 @@ FEW_INPUTS, FEW_OUTPUTS, SMALL_KERNEL = 4, 8, 7
 def choose(
     shape: tuple[int, ...], weight_shape: tuple[int, ...], stride: Pair, padding: Pair, dilation: Pair, dtype: str
 ) -> str:
-    """ "winograd 6", "winograd 4" (by the size of the tile), "direct" or "im2col", for one group of channels.
+    """ "winograd 6", "winograd 4" (by the size of the tile), "direct", "implicit" or "im2col", for one group of channels.
 
     GPUNN_CONV=direct rules Winograd out, whose results are less exact; ValueError where it is neither that nor "auto".
     """
@@ -26,20 +28,30 @@ def choose(
         raise ValueError(f"GPUNN_CONV={allowed} is no choice of algorithms; set it to auto or direct")
     n, channels, height, width = shape
     outs, _, *kernel = weight_shape
-    if dtype != "float32" or stride != (1, 1) or dilation != (1, 1):
+    if dtype != "float32":
         return "im2col"
-    if channels <= FEW_INPUTS and outs <= FEW_OUTPUTS and max(kernel) <= SMALL_KERNEL:
+    plain = stride == (1, 1) and dilation == (1, 1)
+    if plain and channels <= FEW_INPUTS and outs <= FEW_OUTPUTS and max(kernel) <= SMALL_KERNEL:
         return "direct"
-    if allowed == "direct" or kernel != [3, 3] or max(padding) > 2:
-        return "im2col"
-    rows, columns = output_size((height, width), (3, 3), stride, padding)
-    costs = {size: winograd_cost(n, channels, outs, rows, columns, size) for size in (4, 6)}
+    if allowed == "direct" or not plain or kernel not in ([3, 3], [5, 5]):
+        return "implicit"
+    rows, columns = output_size((height, width), (kernel[0], kernel[1]), stride, padding)
+    costs = {
+        size: winograd_cost(n, channels, outs, rows, columns, size, kernel[0]) for size in (4, 6) if size > kernel[0]
+    }
     best = min(costs, key=lambda size: costs[size])
-    return f"winograd {best}" if costs[best] < GAIN * 9 * n * rows * columns * channels * outs else "im2col"
+    definition = kernel[0] ** 2 * n * rows * columns * channels * whole(outs)
+    return f"winograd {best}" if costs[best] < GAIN * definition else "implicit"
 
 
-def winograd_cost(n: int, channels: int, outs: int, rows: int, columns: int, size: int) -> float:
+def whole(channels: int) -> int:
+    """Channels that are computed, in whole groups of `LANES`."""
+    return -(-channels // LANES) * LANES
+
+
+def winograd_cost(n: int, channels: int, outs: int, rows: int, columns: int, size: int, kernel: int) -> float:
     """Of one pass with tiles of ``size``: the products, the transforms of the tiles, and those of the filters."""
-    tiles = n * -(-rows // (size - 2)) * -(-columns // (size - 2))
-    each = tiles * (channels * outs + TRANSFORMED * (channels + outs)) + TRANSFORMED_FILTER * channels * outs
-    return size * size * each + OVERHEAD
+    tiles = n * -(-rows // (size - kernel + 1)) * -(-columns // (size - kernel + 1))
+    turns = -(-tiles // TILES)  # how often the filters are transformed
+    each = tiles * (channels * whole(outs) + TRANSFORMED * (whole(channels) + whole(outs)))
+    return size * size * (each + turns * TRANSFORMED_FILTER * channels * whole(outs)) + OVERHEAD

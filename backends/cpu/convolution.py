@@ -5,14 +5,15 @@ Backward gathers the windows again, which costs less than to keep nine copies of
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..geometry import Pair, effective_kernel
 from ..reference.convolution import Convolution, Needs
 from ..reference.reduction import accumulator
-from . import direct, winograd
+from . import direct, implicit, winograd
 from .algorithms import choose
 from .compiled import is_available
 from .compiled.windows import sum_rows
@@ -22,10 +23,26 @@ from .windows import Windows
 
 PARTIAL_SUMS = 4  # of the weights' gradient: enough to share among a few threads, few enough to keep in memory
 ROWS = 8192  # of the output's gradient that one piece adds up
+COMPILED = ("implicit", "winograd 4", "winograd 6")
 MANY_GROUPS = 8  # from here on the einsum of the reference is quicker than a product a group
 
 
+class _Convolved(NamedTuple):
+    """What backward needs of a convolution by compiled kernels, with the channels last; ``out`` where it went through a ReLU."""
+
+    algorithm: str
+    x: Any  # (N, H, W, C)
+    weight: Any  # (O, KH, KW, C)
+    out: Any  # (N, OH, OW, O) or None
+    has_bias: bool
+    stride: Pair
+    padding: Pair
+    dilation: Pair
+
+
 class ChannelsLastConvolution(Convolution):
+    relu_backward: Callable[..., Any]
+
     def zero_filters(self, shape: tuple[int, ...], dtype: Any) -> Any:
         out, channels, *kernel = shape
         return channels_first(np.zeros((out, *kernel, channels), dtype))
@@ -52,10 +69,8 @@ class ChannelsLastConvolution(Convolution):
         if groups > 1:
             return self._grouped(x, weight, bias, stride, padding, dilation, groups)
         algorithm = self._algorithm(x, weight, bias, stride, padding, dilation)
-        if algorithm.startswith("winograd"):
-            tiles = int(algorithm.split()[1])
-            out, kept = winograd.convolve(channels_last(x), channels_last(weight), bias, padding, tiles)
-            return channels_first(out), ("winograd", kept, bias is not None)
+        if algorithm in COMPILED:
+            return _convolve(algorithm, x, weight, bias, stride, padding, dilation, rectify=False)
         saved = (algorithm, x, weight, bias is not None, stride, padding, dilation)
         if algorithm == "direct":
             return channels_first(direct.convolve(x, weight, bias, padding)), saved
@@ -72,6 +87,22 @@ class ChannelsLastConvolution(Convolution):
         for_each(multiply, windows.parts())
         return channels_first(out), saved
 
+    def conv2d_relu(
+        self,
+        x: Any,
+        weight: Any,
+        bias: Any,
+        stride: Pair = (1, 1),
+        padding: Pair = (0, 0),
+        dilation: Pair = (1, 1),
+        groups: int = 1,
+    ) -> tuple[Any, Any]:
+        if groups == 1 and x.size > 0 and weight.size > 0:
+            algorithm = self._algorithm(x, weight, bias, stride, padding, dilation)
+            if algorithm in COMPILED:
+                return _convolve(algorithm, x, weight, bias, stride, padding, dilation, rectify=True)
+        return super().conv2d_relu(x, weight, bias, stride, padding, dilation, groups)
+
     def _algorithm(self, x: Any, weight: Any, bias: Any, stride: Pair, padding: Pair, dilation: Pair) -> str:
         """What `choose` says, where kernels are compiled and all operands have one dtype."""
         if not is_available() or weight.dtype != x.dtype or (bias is not None and bias.dtype != x.dtype):
@@ -79,6 +110,8 @@ class ChannelsLastConvolution(Convolution):
         return choose(x.shape, weight.shape, stride, padding, dilation, str(x.dtype))
 
     def conv2d_backward(self, saved: Any, dout: Any, needs: Needs = (True, True, True)) -> tuple[Any, ...]:
+        if isinstance(saved, _Convolved):
+            return self._differentiate(saved, dout, needs)
         kind, *rest = saved
         if kind == "reference":
             return super().conv2d_backward(rest[0], dout, needs)
@@ -88,12 +121,6 @@ class ChannelsLastConvolution(Convolution):
         if kind == "groups":
             return self._grouped_backward(rest[0], dout, needs)
         grad_out = channels_last(dout)
-        if kind == "winograd":
-            kept, has_bias = rest
-            grad_x, grad_weight = (
-                g if g is None else channels_first(g) for g in winograd.gradients(kept, grad_out, needs[0], needs[1])
-            )
-            return grad_x, grad_weight, _bias_gradient(grad_out) if has_bias and needs[2] else None
         x, weight, has_bias, stride, padding, dilation = rest
         windows = Windows(x, weight.shape[2:], stride, padding, dilation)
         grad_weight = None
@@ -106,6 +133,31 @@ class ChannelsLastConvolution(Convolution):
             grad_weight,
             _bias_gradient(grad_out) if has_bias and needs[2] else None,
         )
+
+    def conv2d_relu_backward(self, saved: Any, dout: Any, needs: Needs = (True, True, True)) -> tuple[Any, ...]:
+        if isinstance(saved, _Convolved):
+            return self._differentiate(saved, dout, needs)
+        return super().conv2d_relu_backward(saved, dout, needs)
+
+    def _differentiate(self, saved: _Convolved, dout: Any, needs: Needs) -> tuple[Any, ...]:
+        grad_out, x, weight = channels_last(dout.astype(np.float32, copy=False)), saved.x, saved.weight
+        wants_bias = saved.has_bias and needs[2]
+        if saved.algorithm.startswith("winograd"):
+            size = int(saved.algorithm.split()[1])
+            found = winograd.differentiate(x, weight, grad_out, saved.out, saved.padding, size, needs[0], needs[1])
+            grad_bias = found.bias if saved.out is not None else _bias_gradient(grad_out) if wants_bias else None
+            return _first(found.x), _first(found.weight), grad_bias if wants_bias else None
+        out, window = saved.out, (saved.stride, saved.padding, saved.dilation)
+        if needs[0] and out is not None:  # both gradients take what got through the ReLU
+            grad_out, out = channels_last(self.relu_backward(channels_first(out), channels_first(grad_out))[0]), None
+        grad_x = grad_weight = grad_bias = None
+        if needs[0]:
+            grad_x = implicit.input_gradient(grad_out, weight, x.shape, *window)
+        if needs[1]:
+            grad_weight, grad_bias = implicit.filter_gradient(x, grad_out, out, weight.shape[1:3], *window)
+        elif wants_bias:
+            grad_bias = _bias_gradient(grad_out if out is None else np.where(out <= 0, np.float32(0), grad_out))
+        return _first(grad_x), _first(grad_weight), grad_bias if wants_bias else None
 
     def _weight_gradient(self, windows: Windows, weight: Any, grad_out: Any) -> Any:
         parts = windows.parts()
@@ -166,6 +218,24 @@ class ChannelsLastConvolution(Convolution):
             np.concatenate(grads_weight) if needs[1] else None,
             None if grads_bias[0] is None else np.concatenate(grads_bias),
         )
+
+
+def _convolve(
+    algorithm: str, x: Any, weight: Any, bias: Any, stride: Pair, padding: Pair, dilation: Pair, rectify: bool
+) -> tuple[Any, _Convolved]:
+    rows, filters = channels_last(x), channels_last(weight)
+    if algorithm == "implicit":
+        out = implicit.convolve(rows, filters, bias, stride, padding, dilation, rectify)
+    else:
+        out = winograd.convolve(rows, filters, bias, padding, int(algorithm.split()[1]), rectify)
+    kept = out if rectify else None
+    return channels_first(out), _Convolved(
+        algorithm, rows, filters, kept, bias is not None, stride, padding, dilation
+    )
+
+
+def _first(gradient: Any) -> Any:
+    return None if gradient is None else channels_first(gradient)
 
 
 def _bias_gradient(grad_out: Any) -> Any:

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from . import blas
 
@@ -50,7 +51,7 @@ class _Crew:
         self.pool = None
         if blas.is_there():
             blas.set_threads(self.cores)
-            self.pool = ThreadPoolExecutor(self.cores, "gpunn-cpu") if self.cores > 1 else None
+            self.pool = ThreadPoolExecutor(self.cores - 1, "gpunn-cpu") if self.cores > 1 else None
 
 
 _crew: _Crew | None = None
@@ -80,16 +81,38 @@ def for_each(work: Callable[[Piece], Result], pieces: Iterable[Piece]) -> list[R
     # A second thread of the user's that comes along meanwhile does its work alone, and so does a single piece.
     if len(todo) < 2 or crew.pool is None or not crew.lock.acquire(blocking=False):
         return [work(piece) for piece in todo]
-    futures: list[Future[Result]] = []
+    waiting = deque(range(len(todo)))
+    results: list[Any] = [None] * len(todo)
+    errors: dict[int, BaseException] = {}
+
+    def take() -> None:
+        """One piece after the other, as long as there are any: whoever is free does the next."""
+        while True:
+            try:
+                number = waiting.popleft()
+            except IndexError:
+                return
+            try:
+                results[number] = work(todo[number])
+            except BaseException as error:
+                errors[number] = error
+                if not isinstance(error, Exception):
+                    waiting.clear()  # Ctrl-C
+
+    helpers: list[Future[None]] = []
     try:
         blas.set_threads(1)
-        # Each task gets a copy of the context, because NumPy keeps its error settings there.
-        futures += [crew.pool.submit(copy_context().run, work, piece) for piece in todo]
-        return [future.result() for future in futures]
+        # Each helper gets a copy of the context, because NumPy keeps its error settings there.
+        helpers += [crew.pool.submit(copy_context().run, take) for _ in range(min(crew.cores, len(todo)) - 1)]
+        take()
     finally:
-        wait(futures)  # also after an error or Ctrl-C: nobody may write to an array that its owner took back
+        waiting.clear()
+        wait(helpers)  # also after Ctrl-C: nobody may write to an array that its owner took back
         blas.set_threads(crew.cores)
         crew.lock.release()
+    if errors:
+        raise errors[min(errors)]
+    return results
 
 
 def slices(length: int, step: int) -> list[slice]:

@@ -1,24 +1,22 @@
-"""3x3 convolutions with stride 1 by Winograd's algorithm, F(4x4, 3x3) and F(2x2, 3x3), and both gradients in adjoint form.
+"""Convolutions with stride 1 by Winograd's algorithm, F(4x4, 3x3), F(2x2, 3x3) and F(2x2, 5x5), and both gradients.
 
-A. Lavin and S. Gray, "Fast algorithms for convolutional neural networks", 2016. Tiles of 6x6 (4x4) inputs give 4x4 (2x2)
-outputs for 36 (16) products where the definition takes 144 (36):
+A. Lavin and S. Gray, "Fast algorithms for convolutional neural networks", 2016. A tile of 6x6 inputs gives the 4x4 outputs of a
+3x3 filter by 36 multiplications where the definition takes 144, or the 2x2 outputs of a 5x5 filter (36 for 100); a tile
+of 4x4 gives 2x2 outputs of a 3x3 filter (16 for 36). The gradients are the adjoints of the same maps:
 
     V = B' x B,  U = G w G',  out = A' (U * V) A          U * V: for each place of a tile a product of matrices, over channels
     Z = A dout A',  dx = B (U' * Z) B',  dw = G' (Z' * V) G
 
-V and U are kept from forward, so that backward transforms only the output's gradient, once for both gradients. V takes
-2.25 times (F4; F2: 4 times) the memory of the input.
+Nothing but x and w is kept for backward, which transforms x again: that takes no longer than to write V, which has 2.25
+times the elements of x (F(2x2): 4 times), to memory and to read it.
 
-Rounding: the error against float64 stays below ``BUDGET[size]`` * eps * sqrt(K) * max|a| * max|b|, where a and b are the two
-operands (x and w, dout and w, or x and dout) and K the terms of a sum. With 64 channels and more that was, of the
-largest magnitude in the result, 0.1 to 0.4 eps sqrt(K) for F2, as by im2col, and 0.4 to 5 for F4. Infinities and NaN
-spread to the whole tile, and an infinity becomes NaN.
+Rounding: the error against float64 stays below ``BUDGET[size, kernel]`` * eps * sqrt(K) * max|a| * max|b|, where a and b are the
+two operands (x and w, dout and w, or x and dout) and K the terms of a sum. Infinities and NaN spread to the whole tile, and
+an infinity becomes NaN.
 """
 
 from __future__ import annotations
 
-import math
-import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,172 +24,239 @@ import numpy as np
 
 from ..geometry import Pair
 from .compiled import winograd as kernels
+from .compiled.squares import LANES
+from .scratch import scratch
 from .threads import for_each, slices
 
-BUDGET = {4: 8, 6: 48}  # by the size of a tile; measured over the shapes of the tests: below 3.5 and 21
-TILES = 64  # at a time: enough rows for a product to be quick, few enough to find them in the cache
-FEW_TILES = 512  # below it the products are shared out by their place in the tile, each over all tiles
-FILTERS = 16  # at a time
-
-_own = threading.local()
-
-
-@dataclass
-class Saved:
-    """What backward needs of a convolution."""
-
-    matrices: Any  # V (size * size, tiles, C)
-    filters: Any  # U (size * size, O, C)
-    grid: Grid
+BUDGET = {(4, 3): 8, (6, 3): 48, (6, 5): 96}  # by the sizes of tile and kernel
+TILES = 64  # at a time: few enough to find their matrices in the cache
+MANY_TILES = 480  # from here on images are shared out, each with all channels; with fewer, channels
+LARGE_FILTERS = 1 << 15  # elements of a transformed place, from which on channels are shared out as well
+FILTERS = 48  # at a time, in the filters' gradient: eight blocks of the micro-kernel
+PARTIAL_SUMS = 8  # of the filters' gradient, where images are shared out
 
 
 @dataclass(frozen=True)
 class Grid:
-    """The tiles of some images."""
+    """The tiles of some images, and the order in which they are done."""
 
     shape: tuple[int, ...]  # of the input: N, H, W, C
+    outs: int
+    kernel: int
     padding: Pair
     size: int
 
     @property
     def out_size(self) -> Pair:
-        return self.shape[1] + 2 * self.padding[0] - 2, self.shape[2] + 2 * self.padding[1] - 2
+        top, left = self.padding
+        return self.shape[1] + 2 * top - self.kernel + 1, self.shape[2] + 2 * left - self.kernel + 1
+
+    @property
+    def step(self) -> int:
+        """Outputs of a tile, along an axis."""
+        return self.size - self.kernel + 1
 
     @property
     def down(self) -> int:
         """Rows of tiles in an image."""
-        return -(-self.out_size[0] // (self.size - 2))
+        return -(-self.out_size[0] // self.step)
 
     @property
     def across(self) -> int:
-        return -(-self.out_size[1] // (self.size - 2))
-
-    @property
-    def tiles(self) -> int:
-        return self.shape[0] * self.down * self.across
+        return -(-self.out_size[1] // self.step)
 
     @property
     def places(self) -> int:
         return self.size * self.size
 
     @property
-    def in_pieces(self) -> bool:
-        """Whether there are enough tiles to do all of a few at a time (of several images: one would be a single piece)."""
-        return self.tiles >= FEW_TILES and self.shape[0] > 1
+    def tiles(self) -> int:
+        return self.shape[0] * self.down * self.across
 
-    def rows(self) -> list[slice]:
-        """Rows of tiles, a few at a time."""
-        return slices(self.shape[0] * self.down, TILES // self.across)
+    @property
+    def by_images(self) -> bool:
+        """Whether images are shared out among the threads, and not channels."""
+        return self.shape[0] > 1 and self.tiles >= MANY_TILES and self.shape[3] * self.outs <= LARGE_FILTERS
 
-    def images(self) -> list[slice]:
-        """Rows of tiles again, but of whole images."""
-        whole = max(1, TILES // (self.across * self.down))
-        return [slice(s.start * self.down, s.stop * self.down) for s in slices(self.shape[0], whole)]
+    def rows(self, within: slice | None = None) -> list[slice]:
+        """Rows of tiles, a few at a time: of all images, or within some rows."""
+        first, last = (0, self.shape[0] * self.down) if within is None else (within.start, within.stop)
+        count = max(1, TILES // self.across)
+        count = -(-(last - first) // -(-(last - first) // count))  # as many pieces, of nearly one size
+        return [slice(first + part.start, first + part.stop) for part in slices(last - first, count)]
 
-    def tiles_of(self, rows: slice) -> slice:
-        return slice(rows.start * self.across, rows.stop * self.across)
+    def images(self, pieces: int) -> list[slice]:
+        """Rows of tiles of whole images, in at most so many pieces."""
+        each = -(-self.shape[0] // pieces)
+        return [slice(part.start * self.down, part.stop * self.down) for part in slices(self.shape[0], each)]
+
+    def count(self, rows: slice) -> int:
+        return (rows.stop - rows.start) * self.across
+
+    def matrices(self, name: str, tiles: int, channels: int) -> Any:
+        """Memory of this thread for the matrices of some tiles."""
+        return scratch(name, (self.places, kernels.room(tiles), kernels.pitch(channels)))
+
+    def memory(self, rows: slice | None = None) -> Any:
+        """What the kernels ask for, for some rows of tiles."""
+        count = 0 if rows is None else self.count(rows)
+        return scratch("tiles", (kernels.scratch_size(self.places, count, self.kernel),))
+
+    def read_images(self, x: Any, rows: slice, matrices: Any, start: int) -> None:
+        """V of some rows of tiles, into matrices whose first tile is ``start``."""
+        where = (rows.start, rows.stop, start, self.across, self.down, *self.padding)
+        kernels.read_images(x, matrices, *where, self.size, self.kernel, self.memory())
+
+    def read_gradients(self, dout: Any, rectified: Any, totals: Any, rows: slice, matrices: Any, start: int) -> None:
+        """Z of some rows of tiles."""
+        where = (rows.start, rows.stop, start, self.across, self.down)
+        kernels.read_gradients(dout, rectified, totals, matrices, *where, self.size, self.kernel, self.memory())
+
+    def write_images(self, matrices: Any, start: int, weight: Any, bias: Any, rectify: bool, rows: slice, begin: int,
+                     out: Any) -> None:  # fmt: skip
+        """The outputs of `LANES` filters from ``begin`` on, for some rows of tiles."""
+        memory, first = self.memory(rows), rows.start * self.across - start
+        kernels.multiply_filters(matrices, weight, begin, False, first, first + self.count(rows), self.size, memory)
+        where = (rows.start, rows.stop, self.across, self.down)
+        kernels.write_images(out, bias, rectify, begin, *where, self.size, self.kernel, memory)
+
+    def add_gradients(self, matrices: Any, start: int, weight: Any, rows: slice, begin: int, dx: Any) -> None:
+        """The input's gradients of `LANES` channels from ``begin`` on, for some rows of tiles."""
+        memory, first = self.memory(rows), rows.start * self.across - start
+        kernels.multiply_filters(matrices, weight, begin, True, first, first + self.count(rows), self.size, memory)
+        where = (rows.start, rows.stop, self.across, self.down, *self.padding)
+        kernels.add_gradients(dx, begin, *where, self.size, self.kernel, memory)
 
 
-def convolve(x: Any, weight: Any, bias: Any, padding: Pair, size: int) -> tuple[Any, Saved]:
-    """x (N, H, W, C) and weight (O, 3, 3, C), contiguous float32; bias (O) or None: out (N, OH, OW, O), and what to keep."""
-    grid, outs = Grid(x.shape, padding, size), weight.shape[0]
-    out = np.empty((x.shape[0], *grid.out_size, outs), np.float32)
-    images = np.empty((grid.places, grid.tiles, x.shape[3]), np.float32)
-    filters = np.empty((grid.places, outs, x.shape[3]), np.float32)
-    added = np.zeros(outs, np.float32) if bias is None else np.ascontiguousarray(bias)
+def convolve(x: Any, weight: Any, bias: Any, padding: Pair, size: int, rectify: bool = False) -> Any:
+    """x (N, H, W, C) and weight (O, K, K, C), contiguous float32; bias (O) or None: out (N, OH, OW, O).
 
-    def transform(rows: slice) -> None:
-        kernels.transform_images(x, images, rows.start, rows.stop, grid.across, grid.down, *padding, size)
+    ``rectify``: max(0, out).
+    """
+    grid = Grid(x.shape, len(weight), weight.shape[1], padding, size)
+    out = np.empty((x.shape[0], *grid.out_size, grid.outs), np.float32)
+    added = np.zeros(grid.outs, np.float32) if bias is None else np.ascontiguousarray(bias)
+    panels = range(0, grid.outs, LANES)
 
-    def write(rows: slice, products: Any, start: int) -> None:
-        kernels.write_outputs(products, out, added, rows.start, rows.stop, grid.across, grid.down, size, start)
+    def all_channels(rows: slice) -> None:
+        start = rows.start * grid.across
+        matrices = grid.matrices("V", grid.count(rows), x.shape[3])
+        grid.read_images(x, rows, matrices, start)
+        for begin in panels:
+            grid.write_images(matrices, start, weight, added, rectify, rows, begin, out)
 
-    def all_at_once(rows: slice) -> None:
-        transform(rows)
-        tiles = grid.tiles_of(rows)
-        products = _buffer((grid.places, tiles.stop - tiles.start, outs))
-        np.matmul(images[:, tiles], filters.transpose(0, 2, 1), out=products)
-        write(rows, products, tiles.start)
-
-    for_each(
-        lambda part: kernels.transform_filters(weight, filters, part.start, part.stop, size), slices(outs, FILTERS)
-    )
-    if grid.in_pieces:
-        for_each(all_at_once, grid.rows())
+    if grid.by_images:
+        for_each(all_channels, grid.rows())
     else:
-        for_each(transform, grid.rows())
-        products = np.empty((grid.places, grid.tiles, outs), np.float32)
-        for_each(lambda place: np.matmul(images[place], filters[place].T, out=products[place]), range(grid.places))
-        for_each(lambda rows: write(rows, products, 0), grid.rows())
-    return out, Saved(images, filters, grid)
-
-
-def gradients(saved: Saved, dout: Any, of_input: bool, of_weight: bool) -> tuple[Any, Any]:
-    """dout (N, OH, OW, O), contiguous: the gradients of x (N, H, W, C) and of weight (O, 3, 3, C), None where not asked for."""
-    grid, outs = saved.grid, saved.filters.shape[1]
-    transformed = np.empty((grid.places, grid.tiles, outs), np.float32)
-    dx = np.empty(grid.shape, np.float32) if of_input else None
-
-    def transform(rows: slice) -> None:
-        kernels.transform_gradients(dout, transformed, rows.start, rows.stop, grid.across, grid.down, grid.size)
-
-    def write(rows: slice, products: Any, start: int) -> None:
-        kernels.add_input_gradients(
-            products, dx, rows.start, rows.stop, grid.across, grid.down, *grid.padding, grid.size, start
-        )
-
-    def clear(rows: slice) -> None:
-        dx[rows.start // grid.down : rows.stop // grid.down] = 0  # type: ignore[index]
-
-    def all_at_once(images: slice) -> None:
-        """Tiles overlap, so an image belongs to one thread; a large one is still done a few rows at a time."""
-        clear(images)
-        step = max(1, TILES // grid.across)
-        for first in range(images.start, images.stop, step):
-            rows = slice(first, min(first + step, images.stop))
-            transform(rows)
-            tiles = grid.tiles_of(rows)
-            products = _buffer((grid.places, tiles.stop - tiles.start, grid.shape[3]))
-            np.matmul(transformed[:, tiles], saved.filters, out=products)
-            write(rows, products, tiles.start)
-
-    if not of_input:
-        for_each(transform, grid.rows())
-    elif grid.in_pieces:
-        for_each(all_at_once, grid.images())
-    else:
-        for_each(transform, grid.rows())
-        products = np.empty((grid.places, grid.tiles, grid.shape[3]), np.float32)
+        matrices = grid.matrices("V", grid.tiles, x.shape[3])
+        for_each(lambda rows: grid.read_images(x, rows, matrices, 0), grid.rows())
         for_each(
-            lambda place: np.matmul(transformed[place], saved.filters[place], out=products[place]), range(grid.places)
+            lambda piece: grid.write_images(matrices, 0, weight, added, rectify, piece[0], piece[1], out),
+            [(rows, begin) for begin in panels for rows in grid.rows()],
         )
-
-        def finish(images: slice) -> None:
-            clear(images)
-            write(images, products, 0)
-
-        for_each(finish, grid.images())
-    return dx, _weight_gradient(saved, transformed) if of_weight else None
+    return out
 
 
-def _weight_gradient(saved: Saved, transformed: Any) -> Any:
-    grid, outs = saved.grid, saved.filters.shape[1]
-    products = np.empty_like(saved.filters)
-    dw = np.empty((outs, 3, 3, grid.shape[3]), np.float32)
-    for_each(
-        lambda place: np.matmul(transformed[place].T, saved.matrices[place], out=products[place]), range(grid.places)
+@dataclass
+class Gradients:
+    """Of a convolution, None where they were not asked for."""
+
+    x: Any  # (N, H, W, C)
+    weight: Any  # (O, K, K, C)
+    bias: Any  # (O), with a ReLU only
+
+
+def differentiate(
+    x: Any, weight: Any, dout: Any, rectified: Any, padding: Pair, size: int, of_input: bool, of_weight: bool
+) -> Gradients:
+    """x (N, H, W, C), weight (O, K, K, C), dout (N, OH, OW, O), contiguous float32.
+
+    ``rectified``: the outputs, where they went through a ReLU, else None.
+    """
+    grid = Grid(x.shape, len(weight), weight.shape[1], padding, size)
+    outs = np.empty((0, 0, 0, 0), np.float32) if rectified is None else rectified
+    found = Gradients(
+        np.zeros(x.shape, np.float32) if of_input else None, np.empty(weight.shape, np.float32) if of_weight else None, None
     )
-    for_each(
-        lambda part: kernels.write_filter_gradients(products, dw, part.start, part.stop, grid.size),
-        slices(outs, FILTERS),
-    )
-    return dw
+    find = _by_images if grid.by_images else _by_channels
+    totals = find(grid, x, weight, dout, outs, found)
+    if rectified is not None:
+        found.bias = totals.sum(axis=0)
+    return found
 
 
-def _buffer(shape: tuple[int, ...]) -> Any:
-    """Uninitialized memory that belongs to this thread and is used again by its next call."""
-    count = math.prod(shape)
-    memory = getattr(_own, "memory", None)
-    if memory is None or memory.size < count:
-        memory = _own.memory = np.empty(count, np.float32)
-    return memory[:count].reshape(shape)
+def _by_images(grid: Grid, x: Any, weight: Any, dout: Any, rectified: Any, found: Gradients) -> Any:
+    """Everything for a few images, which one thread does: tiles overlap in the input's gradient."""
+    pieces = grid.images(PARTIAL_SUMS)
+    totals = np.zeros((len(pieces), grid.outs), np.float32)
+    partial = np.empty((len(pieces), *weight.shape), np.float32) if found.weight is not None else None
+    blocks = [
+        (out, min(FILTERS, grid.outs - out), begin)
+        for out in range(0, grid.outs, FILTERS)
+        for begin in range(0, x.shape[3], LANES)
+    ]
+
+    def differentiate_images(number: int) -> None:
+        products = scratch("U", (len(blocks), grid.places, (FILTERS + 1) * LANES))
+        for rows in grid.rows(pieces[number]):
+            start, count = rows.start * grid.across, grid.count(rows)
+            gradients = grid.matrices("Z", count, grid.outs)
+            grid.read_gradients(dout, rectified, totals[number], rows, gradients, start)
+            if found.x is not None:
+                for begin in range(0, x.shape[3], LANES):
+                    grid.add_gradients(gradients, start, weight, rows, begin, found.x)
+            if partial is not None:
+                matrices = grid.matrices("V", count, x.shape[3])
+                grid.read_images(x, rows, matrices, start)
+                again = rows.start > pieces[number].start
+                for place, (out, outs, begin) in enumerate(blocks):
+                    kernels.add_filter_products(
+                        gradients, matrices, count, out, outs, begin, grid.size, products[place], again
+                    )
+        if partial is not None:
+            for place, (out, outs, begin) in enumerate(blocks):
+                kernels.write_filters(products[place], partial[number], out, outs, begin, grid.size, grid.memory())
+
+    for_each(differentiate_images, range(len(pieces)))
+    if partial is not None:
+        np.sum(partial, axis=0, out=found.weight)
+    return totals
+
+
+def _by_channels(grid: Grid, x: Any, weight: Any, dout: Any, rectified: Any, found: Gradients) -> Any:
+    """The matrices of all tiles first, then a few channels at a time."""
+    parts = grid.rows()
+    totals = np.zeros((len(parts), grid.outs), np.float32)
+    gradients = grid.matrices("Z", grid.tiles, grid.outs)
+    matrices = grid.matrices("V", grid.tiles, x.shape[3]) if found.weight is not None else None
+
+    def read(number: int) -> None:
+        grid.read_gradients(dout, rectified, totals[number], parts[number], gradients, 0)
+        if matrices is not None:
+            grid.read_images(x, parts[number], matrices, 0)
+
+    def differentiate_channels(piece: tuple[slice, int]) -> None:
+        images, begin = piece
+        for rows in grid.rows(images):
+            grid.add_gradients(gradients, 0, weight, rows, begin, found.x)
+
+    def differentiate_filters(piece: tuple[int, int]) -> None:
+        out, begin = piece
+        outs = min(FILTERS, grid.outs - out)
+        products = scratch("U", (grid.places, (FILTERS + 1) * LANES))
+        kernels.add_filter_products(gradients, matrices, grid.tiles, out, outs, begin, grid.size, products, False)
+        kernels.write_filters(products, found.weight, out, outs, begin, grid.size, grid.memory())
+
+    for_each(read, range(len(parts)))
+    if found.x is not None:
+        images = grid.images(-(-grid.tiles // TILES))
+        for_each(
+            differentiate_channels, [(rows, begin) for begin in range(0, x.shape[3], LANES) for rows in images]
+        )
+    if matrices is not None:
+        for_each(
+            differentiate_filters,
+            [(out, begin) for out in range(0, grid.outs, FILTERS) for begin in range(0, x.shape[3], LANES)],
+        )
+    return totals
+

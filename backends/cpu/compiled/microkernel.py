@@ -32,8 +32,11 @@ def _width(typing: Any) -> Any:
     return types.int64(), generate
 
 
-def _block(rows: int) -> Any:
-    """The intrinsic for ``rows`` rows: (terms, a, row_step, a_offsets, b, b_offsets, c, c_step, accumulate)."""
+def _block(rows: int, by_table: bool = False) -> Any:
+    """The intrinsic for ``rows`` rows: (terms, a, row_step, a_offsets, b, b_offsets, c, c_step, accumulate).
+
+    ``by_table``: row_step is the address of a table, of the offset of each row of A.
+    """
 
     def define(typing: Any, terms: Any, a: Any, row_step: Any, a_offsets: Any, b: Any, b_offsets: Any, c: Any,
                c_step: Any, accumulate: Any) -> Any:  # fmt: skip
@@ -50,6 +53,10 @@ def _block(rows: int) -> Any:
             def entry(table: Any, index: Any) -> Any:
                 return vectors.load_integer(builder.add(table, builder.mul(index, vectors.number(8))))
 
+            starts = [
+                entry(row_step, vectors.number(row)) if by_table else builder.mul(row_step, vectors.number(row))
+                for row in range(rows)
+            ]
             before = builder.block
             old, loop, end = (builder.append_basic_block(name) for name in ("old", "loop", "end"))
             builder.cbranch(builder.icmp_signed("==", accumulate, vectors.number(0)), loop, old)
@@ -67,7 +74,7 @@ def _block(rows: int) -> Any:
                 sums[cell].add_incoming(found[cell], old)
             from_a, from_b = builder.add(a, entry(a_offsets, k)), builder.add(b, entry(b_offsets, k))
             row_of_b = [vectors.load(vectors.beyond(from_b, vectors.bytes * column)) for column in columns]
-            factors = [vectors.load_everywhere(vectors.place(from_a, row_step, row)) for row in range(rows)]
+            factors = [vectors.load_everywhere(builder.add(from_a, start)) for start in starts]
             new = {
                 (row, column): vectors.multiply_add(factors[row], row_of_b[column], sums[row, column])
                 for row, column in cells
@@ -90,6 +97,7 @@ def _block(rows: int) -> Any:
 
 width = Intrinsic(_width, __name__)
 block_6, block_4, block_3, block_2, block_1 = (Intrinsic(_block(rows), __name__) for rows in (6, 4, 3, 2, 1))
+scattered_block = Intrinsic(_block(6, by_table=True), __name__)
 
 
 @compiled
@@ -117,3 +125,11 @@ def panel(rows: int, terms: int, a: int, row_step: int, a_offsets: int, b: int, 
         block_2(terms, a + r * row_step, row_step, a_offsets, b, b_offsets, c + r * c_step, c_step, accumulate)
     elif rest == 1:
         block_1(terms, a + r * row_step, row_step, a_offsets, b, b_offsets, c + r * c_step, c_step, accumulate)
+
+
+@compiled
+def scattered_panel(rows: int, terms: int, a: int, a_rows: int, a_offsets: int, b: int, b_offsets: int, c: int, c_step: int,
+                    accumulate: int) -> None:  # fmt: skip
+    """As `panel`, with A's element (r, k) at ``a + a_rows[r] + a_offsets[k]``; ``rows`` is a multiple of 6."""
+    for r in range(0, rows, 6):
+        scattered_block(terms, a, a_rows + 8 * r, a_offsets, b, b_offsets, c + r * c_step, c_step, accumulate)

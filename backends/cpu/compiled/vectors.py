@@ -5,6 +5,7 @@ A vector has 16 lanes with AVX-512, else 8 (which a processor with shorter regis
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -67,3 +68,19 @@ class Vectors:
     def multiply_add(self, a: Any, b: Any, c: Any) -> Any:
         """a b + c, rounded once."""
         return self.builder.call(self._fma, [a, b, c])
+
+    def weighted_sum(self, factors: Sequence[float], values: Sequence[Any]) -> Any:
+        """The sum of ``factors[i] values[i]``, the factors known beforehand and not all of them 0."""
+        total = None
+        for factor, value in zip(factors, values, strict=True):
+            if factor == 0:
+                continue
+            if total is None:
+                total = value if factor == 1 else self.builder.fmul(self.constant(factor), value)
+            elif factor == 1:
+                total = self.builder.fadd(total, value)
+            elif factor == -1:
+                total = self.builder.fsub(total, value)
+            else:
+                total = self.multiply_add(self.constant(factor), value, total)
+        return total

@@ -32,7 +32,6 @@ BUDGET = {(4, 3): 8, (6, 3): 48, (6, 5): 96}  # by the sizes of tile and kernel
 TILES = 64  # at a time: few enough to find their matrices in the cache
 MANY_TILES = 480  # from here on images are shared out, each with all channels; with fewer, channels
 LARGE_FILTERS = 1 << 15  # elements of a transformed place, from which on channels are shared out as well
-FILTERS = 48  # at a time, in the filters' gradient: eight blocks of the micro-kernel
 PARTIAL_SUMS = 8  # of the filters' gradient, where images are shared out
 
 
@@ -95,7 +94,7 @@ class Grid:
 
     def matrices(self, name: str, tiles: int, channels: int) -> Any:
         """Memory of this thread for the matrices of some tiles."""
-        return scratch(name, (self.places, kernels.room(tiles), kernels.pitch(channels)))
+        return scratch(name, (-(-channels // LANES), self.places, tiles | 1, LANES))
 
     def memory(self, rows: slice | None = None) -> Any:
         """What the kernels ask for, for some rows of tiles."""
@@ -191,13 +190,13 @@ def _by_images(grid: Grid, x: Any, weight: Any, dout: Any, rectified: Any, found
     totals = np.zeros((len(pieces), grid.outs), np.float32)
     partial = np.empty((len(pieces), *weight.shape), np.float32) if found.weight is not None else None
     blocks = [
-        (out, min(FILTERS, grid.outs - out), begin)
-        for out in range(0, grid.outs, FILTERS)
+        (out, min(LANES, grid.outs - out), begin)
+        for out in range(0, grid.outs, LANES)
         for begin in range(0, x.shape[3], LANES)
     ]
 
     def differentiate_images(number: int) -> None:
-        products = scratch("U", (len(blocks), grid.places, (FILTERS + 1) * LANES))
+        products = scratch("U", (len(blocks), grid.places, (LANES + 1) * LANES))
         for rows in grid.rows(pieces[number]):
             start, count = rows.start * grid.across, grid.count(rows)
             gradients = grid.matrices("Z", count, grid.outs)
@@ -210,9 +209,8 @@ def _by_images(grid: Grid, x: Any, weight: Any, dout: Any, rectified: Any, found
                 grid.read_images(x, rows, matrices, start)
                 again = rows.start > pieces[number].start
                 for place, (out, outs, begin) in enumerate(blocks):
-                    kernels.add_filter_products(
-                        gradients, matrices, count, out, outs, begin, grid.size, products[place], again
-                    )
+                    pair = gradients[out // LANES], matrices[begin // LANES]
+                    kernels.add_filter_products(*pair, count, outs, grid.size, products[place], again)
         if partial is not None:
             for place, (out, outs, begin) in enumerate(blocks):
                 kernels.write_filters(products[place], partial[number], out, outs, begin, grid.size, grid.memory())
@@ -242,9 +240,10 @@ def _by_channels(grid: Grid, x: Any, weight: Any, dout: Any, rectified: Any, fou
 
     def differentiate_filters(piece: tuple[int, int]) -> None:
         out, begin = piece
-        outs = min(FILTERS, grid.outs - out)
-        products = scratch("U", (grid.places, (FILTERS + 1) * LANES))
-        kernels.add_filter_products(gradients, matrices, grid.tiles, out, outs, begin, grid.size, products, False)
+        outs = min(LANES, grid.outs - out)
+        products = scratch("U", (grid.places, (LANES + 1) * LANES))
+        pair = gradients[out // LANES], matrices[begin // LANES]
+        kernels.add_filter_products(*pair, grid.tiles, outs, grid.size, products, False)
         kernels.write_filters(products, found.weight, out, outs, begin, grid.size, grid.memory())
 
     for_each(read, range(len(parts)))
@@ -256,7 +255,7 @@ def _by_channels(grid: Grid, x: Any, weight: Any, dout: Any, rectified: Any, fou
     if matrices is not None:
         for_each(
             differentiate_filters,
-            [(out, begin) for out in range(0, grid.outs, FILTERS) for begin in range(0, x.shape[3], LANES)],
+            [(out, begin) for out in range(0, grid.outs, LANES) for begin in range(0, x.shape[3], LANES)],
         )
     return totals
 

@@ -1,9 +1,11 @@
 """Winograd's convolution, piece by piece: tiles of images into matrices, products over channels, and back.
 
 A tile of ``size`` x ``size`` places gives outs x outs outputs, outs = size - kernel + 1. The matrices of some tiles are an
-array (size * size places, tiles, channels), with zeros behind the channels up to a whole group of `LANES`, and with more room
-(`pitch`, `room`): steps that are powers of two would put all places into the same few lines of a cache. Tiles are counted along an image's rows, the images one behind the other; ``first`` and ``last`` are rows of tiles, and an array of matrices
-begins with the tile ``start``. What hangs over the edge of an image is read as zero, and not written.
+array (panels, size * size places, tiles, LANES): a panel for each `LANES` channels, the last with zeros behind the channels.
+There is memory for an odd number of tiles, since steps that are powers of two would put all places of a tile into the same
+few lines of a cache. Tiles are counted along an image's rows, the images one behind the other; ``first`` and ``last`` are rows
+of tiles, and an array of matrices begins with the tile ``start``. What hangs over the edge of an image is read as zero, and not
+written.
 
 The filters are transformed anew for each piece: that takes a hundredth of the time of its products, and saves writing
 and reading four times as much memory as the filters have. ``memory`` is scratch, of `scratch_size` floats.
@@ -38,18 +40,8 @@ from .winograd_matrices import (
 )
 
 TILE = 36 * LANES  # floats of the largest tile
-CHUNK = 128  # channels that are summed at a time, so that their transformed filters stay in the cache
+CHUNK = 128  # channels that are summed at a time, two panels, so that their transformed filters stay in the cache
 TERMS = 256  # tiles that are summed at a time
-
-
-def room(tiles: int) -> int:
-    """Tiles for which there is memory between two places: with an odd pitch of cache lines, half a line group more or less."""
-    return tiles + (4 - tiles) % 8
-
-
-def pitch(channels: int) -> int:
-    """Floats from one tile to the next: an odd number of cache lines of 16 floats."""
-    return -(-channels // LANES) * LANES + 16
 
 
 def scratch_size(places: int, tiles: int, kernel: int) -> int:
@@ -116,13 +108,13 @@ def read_images(images: Any, matrices: Any, first: int, last: int, start: int, a
     outs = size - kernel + 1
     height, breadth, channels = images.shape[1], images.shape[2], images.shape[3]
     scratch, tile = memory.ctypes.data, memory[TILE : 2 * TILE]
-    step = 4 * matrices.shape[1] * matrices.shape[2]  # from one place of a tile to the next
+    step = matrices.shape[2] * STEP  # from one place of a tile to the next
     for row in range(first, last):
         n, y = row // down, row % down * outs - top
         for j in range(across):
             x = j * outs - left
             for begin in range(0, channels, LANES):
-                target = matrices.ctypes.data + 4 * ((row * across + j - start) * matrices.shape[2] + begin)
+                target = matrices[begin // LANES].ctypes.data + (row * across + j - start) * STEP
                 if 0 <= y <= height - size and 0 <= x <= breadth - size and begin + LANES <= channels:
                     source = images.ctypes.data + 4 * (((n * height + y) * breadth + x) * channels + begin)
                     next_row, next_column = 4 * breadth * channels, 4 * channels
@@ -146,13 +138,13 @@ def read_gradients(images: Any, rectified: Any, totals: Any, matrices: Any, firs
     outs = size - kernel + 1
     height, breadth, channels = images.shape[1], images.shape[2], images.shape[3]
     scratch, tile = memory.ctypes.data, memory[TILE : 2 * TILE]
-    step = 4 * matrices.shape[1] * matrices.shape[2]
+    step = matrices.shape[2] * STEP
     for row in range(first, last):
         n, y = row // down, row % down * outs
         for j in range(across):
             x = j * outs
             for begin in range(0, channels, LANES):
-                target = matrices.ctypes.data + 4 * ((row * across + j - start) * matrices.shape[2] + begin)
+                target = matrices[begin // LANES].ctypes.data + (row * across + j - start) * STEP
                 source, next_row, next_column = tile.ctypes.data, outs * STEP, STEP
                 if rectified.size > 0:
                     read_square_where_positive(images, rectified, n, y, x, outs, begin, tile, totals)
@@ -216,8 +208,10 @@ def multiply_filters(matrices: Any, filters: Any, begin: int, of_inputs: bool, f
     step = (CHUNK + 1) * STEP
     scratch = tile[TILE:].ctypes.data
     terms = len(filters) if of_inputs else filters.shape[3]
-    pitch = 4 * matrices.shape[2]
+    place_step = matrices.shape[2] * STEP
     from_a, from_b = offsets(CHUNK, 4), offsets(CHUNK, STEP)
+    for k in range(LANES, CHUNK):
+        from_a[k] += places * place_step - STEP  # in the next panel
     for chunk in range(0, terms, CHUNK):
         end = min(chunk + CHUNK, terms)
         if not of_inputs:
@@ -235,11 +229,11 @@ def multiply_filters(matrices: Any, filters: Any, begin: int, of_inputs: bool, f
                 read_square(filters, chunk + k, 0, 0, kernel, begin, tile)
                 transform_filter(tile.ctypes.data, kernel * STEP, STEP, target, step, size, kernel, scratch)
         for p in range(places):
-            a = matrices.ctypes.data + (p * matrices.shape[1] + first) * pitch + 4 * chunk
+            a = matrices[chunk // LANES].ctypes.data + p * place_step + first * STEP
             for j in range(0, LANES, width()):
                 b = transformed.ctypes.data + p * step + 4 * j
                 c = products + p * (tiles | 1) * STEP + 4 * j
-                panel(tiles, end - chunk, a, pitch, from_a.ctypes.data, b, from_b.ctypes.data, c, STEP, chunk)
+                panel(tiles, end - chunk, a, STEP, from_a.ctypes.data, b, from_b.ctypes.data, c, STEP, chunk)
 
 
 @compiled
@@ -308,20 +302,19 @@ def add_gradients(images: Any, begin: int, first: int, last: int, across: int, d
 
 
 @compiled
-def add_filter_products(gradients: Any, matrices: Any, count: int, out: int, outs: int, begin: int, size: int, products: Any,
+def add_filter_products(gradients: Any, matrices: Any, count: int, outs: int, size: int, products: Any,
                         accumulate: bool) -> None:  # fmt: skip
-    """Z' V for each place, over the first ``count`` tiles: ``products`` (size * size, outs | 1, LANES) of the filters from ``out`` on and
-    of the channels from ``begin`` on."""
-    pitch_a, pitch_b = 4 * gradients.shape[2], 4 * matrices.shape[2]
-    from_a, from_b = offsets(TERMS, pitch_a), offsets(TERMS, pitch_b)
+    """Z' V for each place, over the first ``count`` tiles of a panel of each: ``products`` (size * size, outs | 1, LANES)."""
+    terms = offsets(TERMS, STEP)
     for p in range(size * size):
         for t in range(0, count, TERMS):
-            a = gradients.ctypes.data + (p * gradients.shape[1] + t) * pitch_a + 4 * out
+            a = gradients[p, t].ctypes.data
             for j in range(0, LANES, width()):
-                b = matrices.ctypes.data + (p * matrices.shape[1] + t) * pitch_b + 4 * (begin + j)
+                b = matrices[p, t].ctypes.data + 4 * j
                 c = products.ctypes.data + p * (outs | 1) * STEP + 4 * j
-                terms = min(TERMS, count - t)
-                panel(outs, terms, a, 4, from_a.ctypes.data, b, from_b.ctypes.data, c, STEP, t + accumulate)
+                panel(
+                    outs, min(TERMS, count - t), a, 4, terms.ctypes.data, b, terms.ctypes.data, c, STEP, t + accumulate
+                )
 
 
 @compiled

@@ -6,6 +6,9 @@ for 6 rows (or fewer, at the end) and ``width()`` columns: 64 with AVX-512, else
 offsets, so one kernel serves plain and transposed matrices, and convolutions, whose A or B is an image that no one has to
 rearrange. The scheme is that of K. Goto and R. van de Geijn, "Anatomy of high-performance matrix multiplication", 2008.
 
+What C holds is added to a finished sum, so that a long sum taken in blocks of terms rounds like one of blocks; were it added
+up term by term, its error would be several times as large.
+
 Written in the code generator's own language, since no plain loop keeps 24 vectors in registers. All is float32. Addresses
 are integers, in bytes, and nothing checks them.
 """
@@ -32,71 +35,106 @@ def _width(typing: Any) -> Any:
     return types.int64(), generate
 
 
-def _block(rows: int, by_table: bool = False) -> Any:
+def _block(rows: int, by_table: bool = False, one: bool = False, ahead: bool = False, beside: bool = False) -> Any:
     """The intrinsic for ``rows`` rows: (terms, a, row_step, a_offsets, b, b_offsets, c, c_step, accumulate).
 
-    ``by_table``: row_step is the address of a table, of the offset of each row of A.
+    ``by_table``: row_step is the address of a table, of the offset of each row of A. ``one``: a row of C is one vector.
+    ``beside``: C is written beside the caches. ``ahead``: two further arguments, the distances, in bytes, from each row of B
+    of what will be needed later and begins to be loaded.
     """
 
     def define(typing: Any, terms: Any, a: Any, row_step: Any, a_offsets: Any, b: Any, b_offsets: Any, c: Any,
                c_step: Any, accumulate: Any) -> Any:  # fmt: skip
         from numba import types
 
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            terms, a, row_step, a_offsets, b, b_offsets, c, c_step, accumulate = arguments
-            vectors, columns = Vectors(context, builder), range(_columns(context))
-            cells = [(row, column) for row in range(rows) for column in columns]
-
-            def place(row: int, column: int) -> Any:
-                return vectors.beyond(vectors.place(c, c_step, row), vectors.bytes * column)
-
-            def entry(table: Any, index: Any) -> Any:
-                return vectors.load_integer(builder.add(table, builder.mul(index, vectors.number(8))))
-
-            starts = [
-                entry(row_step, vectors.number(row)) if by_table else builder.mul(row_step, vectors.number(row))
-                for row in range(rows)
-            ]
-            before = builder.block
-            old, loop, end = (builder.append_basic_block(name) for name in ("old", "loop", "end"))
-            builder.cbranch(builder.icmp_signed("==", accumulate, vectors.number(0)), loop, old)
-            builder.position_at_end(old)
-            found = {cell: vectors.load(place(*cell)) for cell in cells}
-            builder.branch(loop)
-
-            builder.position_at_end(loop)
-            k = builder.phi(vectors.integer)
-            k.add_incoming(vectors.number(0), before)
-            k.add_incoming(vectors.number(0), old)
-            sums = {cell: builder.phi(vectors.kind) for cell in cells}
-            for cell in cells:
-                sums[cell].add_incoming(vectors.zero, before)
-                sums[cell].add_incoming(found[cell], old)
-            from_a, from_b = builder.add(a, entry(a_offsets, k)), builder.add(b, entry(b_offsets, k))
-            row_of_b = [vectors.load(vectors.beyond(from_b, vectors.bytes * column)) for column in columns]
-            factors = [vectors.load_everywhere(builder.add(from_a, start)) for start in starts]
-            new = {
-                (row, column): vectors.multiply_add(factors[row], row_of_b[column], sums[row, column])
-                for row, column in cells
-            }
-            after = builder.add(k, vectors.number(1))
-            k.add_incoming(after, loop)
-            for cell in cells:
-                sums[cell].add_incoming(new[cell], loop)
-            builder.cbranch(builder.icmp_signed("<", after, terms), loop, end)
-
-            builder.position_at_end(end)
-            for cell in cells:
-                vectors.store(new[cell], place(*cell))
-            return context.get_dummy_value()
-
         return types.void(*[types.int64] * 9), generate
 
-    return define
+    def define_ahead(typing: Any, terms: Any, a: Any, row_step: Any, a_offsets: Any, b: Any, b_offsets: Any, c: Any,
+                     c_step: Any, accumulate: Any, distance: Any, other_distance: Any) -> Any:  # fmt: skip
+        from numba import types
+
+        return types.void(*[types.int64] * 11), generate
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        terms, a, row_step, a_offsets, b, b_offsets, c, c_step, accumulate, *distances = arguments
+        vectors, columns = Vectors(context, builder), range(1 if one else _columns(context))
+        cells = [(row, column) for row in range(rows) for column in columns]
+
+        def place(row: int, column: int) -> Any:
+            return vectors.beyond(vectors.place(c, c_step, row), vectors.bytes * column)
+
+        def entry(table: Any, index: Any) -> Any:
+            return vectors.load_integer(builder.add(table, builder.mul(index, vectors.number(8))))
+
+        starts = [
+            entry(row_step, vectors.number(row)) if by_table else builder.mul(row_step, vectors.number(row))
+            for row in range(rows)
+        ]
+        before = builder.block
+        loop, end = (builder.append_basic_block(name) for name in ("loop", "end"))
+        builder.branch(loop)
+
+        builder.position_at_end(loop)
+        k = builder.phi(vectors.integer)
+        k.add_incoming(vectors.number(0), before)
+        sums = {cell: builder.phi(vectors.kind) for cell in cells}
+        for cell in cells:
+            sums[cell].add_incoming(vectors.zero, before)
+        from_a, from_b = builder.add(a, entry(a_offsets, k)), builder.add(b, entry(b_offsets, k))
+        row_of_b = [vectors.load(vectors.beyond(from_b, vectors.bytes * column)) for column in columns]
+        factors = [vectors.load_everywhere(builder.add(from_a, start)) for start in starts]
+        for distance in distances:
+            vectors.prefetch(builder.add(from_b, distance))
+        new = {
+            (row, column): vectors.multiply_add(factors[row], row_of_b[column], sums[row, column])
+            for row, column in cells
+        }
+        after = builder.add(k, vectors.number(1))
+        k.add_incoming(after, loop)
+        for cell in cells:
+            sums[cell].add_incoming(new[cell], loop)
+        builder.cbranch(builder.icmp_signed("<", after, terms), loop, end)
+
+        builder.position_at_end(end)
+        store = vectors.store_beside_caches if beside else vectors.store
+        with builder.if_else(builder.icmp_signed("==", accumulate, vectors.number(0))) as (first, later):
+            with first:
+                for cell in cells:
+                    store(new[cell], place(*cell))
+            with later:
+                for cell in cells:
+                    store(builder.fadd(vectors.load(place(*cell)), new[cell]), place(*cell))
+        return context.get_dummy_value()
+
+    return define_ahead if ahead else define
 
 
-width = Intrinsic(_width, __name__)
+def _fetch(typing: Any, address: Any, count: Any) -> Any:
+    """The intrinsic (address, count): ask for ``count`` bytes ahead of their use; they come into the second cache."""
+    from llvmlite import ir
+    from numba import types
+    from numba.core import cgutils
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        address, count = arguments
+        pointer, small = ir.IntType(8).as_pointer(), ir.IntType(32)
+        name = "llvm.prefetch.p0"
+        kind = ir.FunctionType(ir.VoidType(), [pointer, small, small, small])
+        prefetch = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
+        line = ir.IntType(64)(64)
+        with cgutils.for_range(builder, builder.sdiv(count, line), intp=ir.IntType(64)) as loop:
+            place = builder.inttoptr(builder.add(address, builder.mul(loop.index, line)), pointer)
+            builder.call(prefetch, [place, small(0), small(2), small(1)])
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), generate
+
+
+width, fetch = Intrinsic(_width, __name__), Intrinsic(_fetch, __name__)
 block_6, block_4, block_3, block_2, block_1 = (Intrinsic(_block(rows), __name__) for rows in (6, 4, 3, 2, 1))
+one_6, one_2, one_1 = (Intrinsic(_block(rows, one=True), __name__) for rows in (6, 2, 1))
+ahead_6, ahead_4 = (Intrinsic(_block(rows, ahead=True), __name__) for rows in (6, 4))
+beside_6 = Intrinsic(_block(6, beside=True), __name__)
 scattered_block = Intrinsic(_block(6, by_table=True), __name__)
 
 
@@ -105,8 +143,8 @@ def panel(rows: int, terms: int, a: int, row_step: int, a_offsets: int, b: int, 
           accumulate: int) -> None:  # fmt: skip
     """C (rows, width()) (+)= A (rows, terms) @ B (terms, width()).
 
-    A's element (r, k) lies at ``a + r row_step + a_offsets[k]``, B's row k at ``b + b_offsets[k]``, C's row r at ``c + r c_step``:
-    all in bytes; the tables are addresses of int64. ``accumulate`` 0 overwrites C. At least one term.
+    A's element (r, k) lies at ``a + r row_step + a_offsets[k]``, B's row k at ``b + b_offsets[k]``, C's row r at
+    ``c + r c_step``: all in bytes; the tables are addresses of int64. ``accumulate`` 0 overwrites C. At least one term.
     """
     r = 0
     while r + 6 <= rows:
@@ -133,3 +171,50 @@ def scattered_panel(rows: int, terms: int, a: int, a_rows: int, a_offsets: int, 
     """As `panel`, with A's element (r, k) at ``a + a_rows[r] + a_offsets[k]``; ``rows`` is a multiple of 6."""
     for r in range(0, rows, 6):
         scattered_block(terms, a, a_rows + 8 * r, a_offsets, b, b_offsets, c + r * c_step, c_step, accumulate)
+
+
+@compiled
+def narrow_panel(rows: int, terms: int, a: int, row_step: int, a_offsets: int, b: int, b_offsets: int, c: int, c_step: int,
+                 accumulate: int) -> None:  # fmt: skip
+    """As `panel`, for the columns of one vector, of which ``width()`` holds a few."""
+    r = 0
+    while r + 6 <= rows:
+        one_6(terms, a + r * row_step, row_step, a_offsets, b, b_offsets, c + r * c_step, c_step, accumulate)
+        r += 6
+    while r + 2 <= rows:
+        one_2(terms, a + r * row_step, row_step, a_offsets, b, b_offsets, c + r * c_step, c_step, accumulate)
+        r += 2
+    if r < rows:
+        one_1(terms, a + r * row_step, row_step, a_offsets, b, b_offsets, c + r * c_step, c_step, accumulate)
+
+
+@compiled
+def panel_ahead(rows: int, terms: int, a: int, row_step: int, a_offsets: int, b: int, b_offsets: int, c: int, c_step: int,
+                accumulate: int) -> None:  # fmt: skip
+    """As `panel`, for a large B that lies row by row: the columns that follow are fetched from memory meanwhile."""
+    blocks = (rows + 5) // 6
+    for i in range(
+        blocks
+    ):  # with each block a part of them: a half, two quarters of which may be the same, or a quarter
+        r, quarter, other_quarter = 6 * i, min(3, i * 4 // min(4, blocks)), min(3, (i * 4 + 3) // min(4, blocks))
+        near, far = (4 + quarter) * width(), (4 + other_quarter) * width()
+        from_a, to_c = a + r * row_step, c + r * c_step
+        if rows - r >= 6:
+            ahead_6(terms, from_a, row_step, a_offsets, b, b_offsets, to_c, c_step, accumulate, near, far)
+        elif rows - r == 4:
+            ahead_4(terms, from_a, row_step, a_offsets, b, b_offsets, to_c, c_step, accumulate, near, far)
+        else:
+            panel(rows - r, terms, from_a, row_step, a_offsets, b, b_offsets, to_c, c_step, accumulate)
+
+
+@compiled
+def panel_beside(rows: int, terms: int, a: int, row_step: int, a_offsets: int, b: int, b_offsets: int, c: int,
+                 c_step: int) -> None:  # fmt: skip
+    """As `panel`, for a C that no cache holds: it is written to memory, not read. ``c`` and ``c_step`` are multiples of 64.
+
+    As with any store, another thread sees it after both have taken the same lock.
+    """
+    whole = rows // 6 * 6
+    for r in range(0, whole, 6):
+        beside_6(terms, a + r * row_step, row_step, a_offsets, b, b_offsets, c + r * c_step, c_step, 0)
+    panel(rows - whole, terms, a + whole * row_step, row_step, a_offsets, b, b_offsets, c + whole * c_step, c_step, 0)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from .compiler import compiled
-from .microkernel import panel, width
+from .microkernel import fetch, panel, width
 from .squares import LANES, STEP, transpose, vector_lanes
 from .winograd_matrices import (
     filter_4,
@@ -178,6 +178,8 @@ def turn_filters(filters: Any, begin: int, first: int, last: int, turned: Any) -
     """``turned`` (KH KW, CHUNK + 1, LANES): channels from ``first`` to ``last`` of the filters from ``begin`` on; zeros behind them."""
     count, kernel, channels = min(LANES, len(filters) - begin), filters.shape[1], filters.shape[3]
     side = vector_lanes()
+    for row in range(begin * kernel * kernel, (begin + count) * kernel * kernel):  # they lie far from each other
+        fetch(filters.ctypes.data + 4 * (row * channels + first), 4 * (last - first))
     for place in range(kernel * kernel):
         u, v = place // kernel, place % kernel
         rows = turned[place * (CHUNK + 1) * LANES :]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from gpunn.optim.optimizer import Batch, Optimizer, Options, Parameters
 
 
@@ -19,6 +21,8 @@ class Adam(Optimizer):
 
     params: Tensors or groups of them, see ``Optimizer``.  lr, eps, weight_decay: numbers >= 0.
     betas: beta1 and beta2, both in [0, 1).  amsgrad: as above.  maximize: ascend instead.
+    bias_correction: False leaves out the divisions by 1 - beta1^t and 1 - beta2^t. As m and v start from zero, the
+    first steps are then about (1 - beta1) / sqrt(1 - beta2) times as long as they should be.
     Raises ValueError for options that are not allowed.
     """
 
@@ -34,18 +38,19 @@ class Adam(Optimizer):
         amsgrad: bool = False,
         *,
         maximize: bool = False,
+        bias_correction: bool = True,
     ) -> None:
-        super().__init__(
-            params,
-            {
-                "lr": lr,
-                "betas": betas,
-                "eps": eps,
-                "weight_decay": weight_decay,
-                "amsgrad": amsgrad,
-                "maximize": maximize,
-            },
-        )
+        defaults: Options = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "amsgrad": amsgrad,
+            "maximize": maximize,
+        }
+        if not bias_correction:  # only then is it there: PyTorch has no such option, and its states are to be loaded
+            defaults["bias_correction"] = False
+        super().__init__(params, defaults)
 
     def check(self, options: Options) -> None:
         self._expect(options, "lr eps weight_decay")
@@ -70,7 +75,8 @@ class Adam(Optimizer):
             eps=float(options["eps"]),
             weight_decay=float(options["weight_decay"]),
             decoupled=self.decoupled,
-            step=batch.step,
+            # beta^t goes to 0 with t, and the corrections to 1: in step "infinity" there are none.
+            step=batch.step if options.get("bias_correction", True) else math.inf,
             maximize=options["maximize"],
         )
 
@@ -97,5 +103,8 @@ class AdamW(Adam):
         amsgrad: bool = False,
         *,
         maximize: bool = False,
+        bias_correction: bool = True,
     ) -> None:
-        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize)
+        super().__init__(
+            params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize, bias_correction=bias_correction
+        )

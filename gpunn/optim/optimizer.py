@@ -66,12 +66,19 @@ class Optimizer:
         raise NotImplementedError
 
     def state_names(self, options: Options) -> tuple[str, ...]:
-        """The arrays kept for each parameter of a group with these options, each of the parameter's shape."""
+        """The arrays kept for each parameter of a group with these options (see ``new_state``)."""
         raise NotImplementedError
 
     def initial_value(self, name: str, options: Options) -> float:
         """What every element of a new state array starts from."""
         return 0.0
+
+    def new_state(self, name: str, param: Tensor, options: Options) -> Any:
+        """A new state array of a parameter: of its shape, dtype and memory order unless a subclass says otherwise."""
+        array = param.backend.xp.zeros_like(param.data)
+        if value := self.initial_value(name, options):
+            array[...] = value
+        return array
 
     def update(self, options: Options, batch: Batch) -> None:
         """Let the batch take one step, in place."""
@@ -240,9 +247,7 @@ class Optimizer:
             fresh = [name for name in names if name not in state]
             with param.backend.scope():
                 for name in fresh:
-                    state[name] = param.backend.xp.zeros_like(param.data)  # in the parameter's memory order
-                    if value := self.initial_value(name, group):
-                        state[name][...] = value
+                    state[name] = self.new_state(name, param, group)
             step = state.get("step", 0) + 1
             if self.counts_steps:
                 state["step"] = step
@@ -265,11 +270,11 @@ class Optimizer:
         state: dict[str, Any] = {"step": int(saved["step"])} if self.counts_steps else {}
         for name in names:
             shape = tuple(getattr(saved[name], "shape", ()))
-            if shape != param.shape:
-                raise ValueError(f"{where}: expected {name} of shape {param.shape}, got {shape}")
             with param.backend.scope():
-                state[name] = param.backend.xp.zeros_like(param.data)
-                state[name][...] = param.backend.asarray(saved[name], dtype=param.dtype)
+                state[name] = self.new_state(name, param, options)
+                if shape != state[name].shape:
+                    raise ValueError(f"{where}: expected {name} of shape {state[name].shape}, got {shape}")
+                state[name][...] = param.backend.asarray(saved[name], dtype=state[name].dtype)
         return state
 
 

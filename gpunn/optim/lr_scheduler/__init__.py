@@ -1,10 +1,11 @@
-"""Learning-rate schedules, with PyTorch's names, arguments and numbers."""
+"""Learning-rate schedules, with PyTorch's names, arguments and numbers; and InverseTimeLR, which PyTorch lacks."""
 
 from gpunn.optim.lr_scheduler.base import LRScheduler
 from gpunn.optim.lr_scheduler.cosine import CosineAnnealingLR, CosineAnnealingWarmRestarts
 from gpunn.optim.lr_scheduler.factor import (
     ConstantLR,
     ExponentialLR,
+    InverseTimeLR,
     LambdaLR,
     LinearLR,
     MultiplicativeLR,
@@ -21,6 +22,7 @@ __all__ = [
     "CosineAnnealingLR",
     "CosineAnnealingWarmRestarts",
     "ExponentialLR",
+    "InverseTimeLR",
     "LRScheduler",
     "LambdaLR",
     "LinearLR",

@@ -168,3 +168,28 @@ class PolynomialLR(FactorLR):
 
     def factor_at(self, epoch: int) -> float:
         return (1 - min(epoch / self.total_iters, 1)) ** self.power
+
+
+class InverseTimeLR(FactorLR):
+    """lr(t) = initial_lr / (1 + decay * t)^power.
+
+    With decay=1 and power=1 it is the step size initial_lr / t of step t = 1, 2, ...; with power=0.5, initial_lr / sqrt(t).
+    For powers in (0.5, 1] the rates add up to infinity and their squares do not: noise averages out, and every point can
+    still be reached (H. Robbins, S. Monro, "A stochastic approximation method", 1951). But initial_lr / t stalls where it
+    is too small: against a curvature m it needs initial_lr > 1 / (2 m) (A. Nemirovski et al., "Robust stochastic
+    approximation approach to stochastic programming", 2009).
+
+    decay: a number >= 0.  power: a number >= 0.
+    """
+
+    def __init__(self, optimizer: Optimizer, decay: float = 1.0, power: float = 1.0, last_epoch: int = -1) -> None:
+        if not decay >= 0:
+            raise ValueError(f"InverseTimeLR: expected decay >= 0, got {decay}")
+        if not power >= 0:
+            raise ValueError(f"InverseTimeLR: expected power >= 0, got {power}")
+        self.decay = decay
+        self.power = power
+        super().__init__(optimizer, last_epoch)
+
+    def factor_at(self, epoch: int) -> float:
+        return (1 + self.decay * epoch) ** -self.power

@@ -158,10 +158,22 @@ XAVIER_MODES = ("fan_avg", "fan_in", "fan_out")
 KAIMING_MODES = ("fan_in", "fan_out")
 
 
+def inverse_sqrt_uniform_(tensor: Tensor, n: int | None = None, generator: random.Generator | None = None) -> Tensor:
+    """Uniform over +-1/sqrt(n), n being fan-in unless given (for a bias, whose shape does not tell): variance 1 / (3 n).
+
+    The rule of thumb from before Xavier's, and the default of Linear and Conv2d: of n inputs of variance 1 it makes outputs of
+    variance 1/3. Y. LeCun et al., "Efficient BackProp", 1998, section 4.6, asks for 1 / n: `xavier_normal_` with "fan_in".
+    """
+    if n is None:
+        n = fans(tensor)[0]
+    bound = 1.0 / math.sqrt(max(n, 1))
+    return uniform_(tensor, -bound, bound, generator)
+
+
 def xavier_uniform_(
     tensor: Tensor, gain: float = 1.0, mode: str = "fan_avg", generator: random.Generator | None = None
 ) -> Tensor:
-    """Uniform over +-gain sqrt(3 / fan), fan being the mean of fan-in and fan-out unless ``mode`` says otherwise."""
+    """Uniform over +-gain sqrt(3 / fan), which has the variance gain^2 / fan; ``mode`` and fan as in `xavier_normal_`."""
     bound = gain * math.sqrt(3.0 / max(_fan(tensor, mode, XAVIER_MODES), 1))
     return uniform_(tensor, -bound, bound, generator)
 
@@ -169,7 +181,12 @@ def xavier_uniform_(
 def xavier_normal_(
     tensor: Tensor, gain: float = 1.0, mode: str = "fan_avg", generator: random.Generator | None = None
 ) -> Tensor:
-    """Normal with variance gain^2 / fan, fan being the mean of fan-in and fan-out unless ``mode`` says otherwise."""
+    """Normal with mean 0 and variance gain^2 / fan.
+
+    Args:
+        mode: "fan_in", variance 1 / n_in, keeps the variance of the signal from layer to layer; "fan_out", 1 / n_out, that
+            of the gradient on its way back; "fan_avg", 2 / (n_in + n_out), is between the two.
+    """
     return normal_(tensor, 0.0, gain / math.sqrt(max(_fan(tensor, mode, XAVIER_MODES), 1)), generator)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from gpunn import functional as F
@@ -15,10 +14,9 @@ from .parameter import Parameter, parameter
 
 def uniform_by_fan_in_(weight: Tensor, bias: Tensor | None) -> None:
     """PyTorch's default for Linear and Conv2d: weight and bias uniform over +-1/sqrt(fan-in)."""
-    bound = 1.0 / math.sqrt(max(init.fans(weight)[0], 1))
-    init.uniform_(weight, -bound, bound)
+    init.inverse_sqrt_uniform_(weight)
     if bias is not None:
-        init.uniform_(bias, -bound, bound)
+        init.inverse_sqrt_uniform_(bias, n=init.fans(weight)[0])
 
 
 def _check_features(layer: str, in_features: int, out_features: int) -> None:

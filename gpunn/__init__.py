@@ -16,11 +16,11 @@ from .tensor import Tensor, tensor
 from .version import __version__
 
 if TYPE_CHECKING:
-    from . import checks, data, models, training
+    from . import checks, classic, data, models, training
     from .dtypes import bfloat16 as bfloat16
     from .training import Trainer
 
-_LAZY = ("checks", "data", "models", "training")
+_LAZY = ("checks", "classic", "data", "models", "training")
 
 
 def __getattr__(name: str) -> object:
@@ -37,8 +37,8 @@ def __getattr__(name: str) -> object:
 
 
 __all__ = [
-    "Generator", "Tensor", "Trainer", "arange", "autocast", "bool", "cat", "checks", "data", "enable_grad", "eye", "float16",
-    "float32", "float64", "full", "functional", "init", "int32", "int64", "is_grad_enabled", "manual_seed", "maximum", "minimum",
-    "models", "nn", "no_grad", "ones", "ones_like", "optim", "rand", "randn", "set_grad_enabled", "stack", "tensor",
-    "__version__", "training", "uint8", "where", "zeros", "zeros_like",
+    "Generator", "Tensor", "Trainer", "arange", "autocast", "bool", "cat", "checks", "classic", "data", "enable_grad", "eye",
+    "float16", "float32", "float64", "full", "functional", "init", "int32", "int64", "is_grad_enabled", "manual_seed",
+    "maximum", "minimum", "models", "nn", "no_grad", "ones", "ones_like", "optim", "rand", "randn", "set_grad_enabled",
+    "stack", "tensor", "__version__", "training", "uint8", "where", "zeros", "zeros_like",
 ]  # fmt: skip

@@ -249,6 +249,7 @@ class Operators:
             return self._constant(self.backend.xp.argmin(self.data, axis=dim, keepdims=keepdim))
 
     def logsumexp(self, dim: Any, keepdim: bool = False) -> Self:
+        """log(sum exp(x)) along ``dim``, without overflow: max(x) <= logsumexp(x) <= max(x) + log(n); see `F.logsumexp`."""
         return self._apply("logsumexp", self, axis=dim, keepdims=keepdim)
 
     def norm(self, p: builtins.float = 2.0, dim: Any = None, keepdim: bool = False) -> Self:

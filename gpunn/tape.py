@@ -39,18 +39,25 @@ class Node:
     Attributes:
         name: of the operation, as the backend calls it.
         inputs: the tensors it was given, None for whatever gets no gradient.
+        operands: the same with the plain numbers in their places; `Tensor.graph` shows them.
         backward: gradient of the output (an array) -> gradients of the inputs (arrays or None); None once it was used.
         order: counts up in the order of execution.
         watched: (version cell, version then) of inputs and output, to notice when one is written to before its backward.
     """
 
-    __slots__ = ("backward", "inputs", "name", "order", "watched")
+    __slots__ = ("backward", "inputs", "name", "operands", "order", "watched")
 
     def __init__(
-        self, name: str, inputs: tuple[Any, ...], backward: Callable[[Any], tuple[Any, ...]], output: Any
+        self,
+        name: str,
+        inputs: tuple[Any, ...],
+        backward: Callable[[Any], tuple[Any, ...]],
+        output: Any,
+        operands: tuple[Any, ...] = (),
     ) -> None:
         self.name = name
         self.inputs = inputs
+        self.operands = operands
         self.backward: Callable[[Any], tuple[Any, ...]] | None = backward
         self.order = next(_orders)
         tensors = () if name in KEEPS_NO_VALUES else (*inputs, output)
@@ -116,7 +123,7 @@ def backward(root: Node, gradient: Any, retain_graph: bool = False) -> None:
     Unless ``retain_graph``, each node lets go of what it saved as soon as it has been used.
     """
     gradients = {root: gradient}
-    for node in _newest_first(root):
+    for node in newest_first(root):
         dout = gradients.pop(node, None)
         if dout is None:  # no gradient reached it: the operations behind it passed none on
             continue
@@ -124,7 +131,7 @@ def backward(root: Node, gradient: Any, retain_graph: bool = False) -> None:
             raise RuntimeError(
                 f"backward: the graph behind '{node.name}' was used already; call backward(retain_graph=True) the first time"
             )
-        _check_versions(node)
+        check_versions(node)
         grads = node.backward(dout)
         for tensor, grad in zip(node.inputs, grads, strict=True):
             if tensor is None or grad is None or not tensor.requires_grad:
@@ -138,10 +145,11 @@ def backward(root: Node, gradient: Any, retain_graph: bool = False) -> None:
             else:
                 gradients[tensor.node] = grad
         if not retain_graph:
-            node.backward, node.inputs = None, ()
+            node.backward, node.inputs, node.operands = None, (), ()
 
 
-def _check_versions(node: Node) -> None:
+def check_versions(node: Node) -> None:
+    """RuntimeError where a tensor that the node's backward needs was written to since."""
     for version, then in node.watched:
         if version.count != then:
             raise RuntimeError(
@@ -150,7 +158,8 @@ def _check_versions(node: Node) -> None:
             )
 
 
-def _newest_first(root: Node) -> list[Node]:
+def newest_first(root: Node) -> list[Node]:
+    """The node and all that led to it, each before those it was computed from."""
     found, waiting = {root}, [root]
     while waiting:
         for tensor in waiting.pop().inputs:

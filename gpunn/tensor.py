@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import backends
 from backends import Backend
@@ -13,6 +13,9 @@ from .device import resolve
 from .dtypes import as_dtype, is_floating, is_real
 from .operators import Operators
 from .promotion import MIXING, REAL_VALUED, common_dtype, narrowed
+
+if TYPE_CHECKING:
+    from .graph import Graph
 
 # Their gradients are costly and separable: each is computed only for an input that requires it.
 COSTLY = frozenset({"matmul", "linear", "linear_relu", "conv2d", "conv2d_relu", "soft_cross_entropy"})
@@ -211,17 +214,38 @@ class Tensor(Operators):
         if gradient is None and self.data.size != 1:
             raise RuntimeError(f"backward: expected a tensor of one element, got shape {self.shape}; pass gradient=")
         with self.backend.scope():
-            if gradient is None:
-                start = self.backend.ones(self.shape, self.dtype)
-            else:
-                given = gradient.data if isinstance(gradient, Tensor) else gradient
-                start = self.backend.asarray(given, dtype=self.dtype)
-            if start.shape != self.shape:
-                raise ValueError(f"backward: expected a gradient of shape {self.shape}, got {start.shape}")
+            start = self._first_gradient(gradient)
             if self.node is None:
                 self.accumulate_grad(start, shared_with=start)
             else:
                 tape.backward(self.node, start, retain_graph)
+
+    def _first_gradient(self, gradient: Any) -> Any:
+        """The array with which a walk back from here begins: ``gradient``, else ones."""
+        if gradient is None:
+            return self.backend.ones(self.shape, self.dtype)
+        given = gradient.data if isinstance(gradient, Tensor) else gradient
+        start = self.backend.asarray(given, dtype=self.dtype)
+        if start.shape != self.shape:
+            raise ValueError(f"backward: expected a gradient of shape {self.shape}, got {start.shape}")
+        return start
+
+    def graph(self, names: dict[str, Tensor] | None = None, gradient: Any = None) -> Graph:
+        """The computation graph that led to this tensor, with every value and every gradient; see `gpunn.graph.Graph`.
+
+        Call it before `backward` (or after ``backward(retain_graph=True)``): it finds the gradients itself and leaves
+        ``.grad`` alone.
+
+        Args:
+            names: what to call tensors of the graph: ``{"x": x, "y": y}``, or ``dict(net.named_parameters())``.
+            gradient: weights of this tensor's elements, as for `backward`; without it, a tensor of more than one element
+                is shown without gradients.
+        """
+        from .graph import build
+
+        with self.backend.scope():
+            start = None if gradient is None and self.data.size != 1 else self._first_gradient(gradient)
+        return build(self, names or {}, start)
 
     def accumulate_grad(self, grad: Any, shared_with: Any) -> None:
         """Add an array to ``.grad``. The first one is kept itself, unless other tensors may hold its memory too."""
@@ -334,7 +358,7 @@ def record(
         result.requires_grad = is_floating(result.dtype)
         if result.requires_grad:
             tensors = tuple(x if isinstance(x, Tensor) else None for x in inputs)
-            result.node = tape.Node(name, tensors, backward, result)
+            result.node = tape.Node(name, tensors, backward, result, inputs)
     return result
 
 

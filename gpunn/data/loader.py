@@ -13,6 +13,7 @@ import numpy as np
 
 from backends import philox
 from gpunn.data.dataset import Dataset
+from gpunn.data.sampler import Sampler
 from gpunn.data.transforms import Transform
 from gpunn.errors import DataError
 from gpunn.random import AUGMENT, SHUFFLE, stream_of
@@ -39,6 +40,7 @@ class DataLoader:
         transforms: applied to each batch, in order (see `gpunn.data.transforms`).
         drop_last: leave out a last batch that is not full.
         prefetch: batches that a background thread prepares ahead; 0: no thread. The batches are the same.
+        sampler: chooses the images of an epoch and their order (see `gpunn.data.sampler`), in place of ``shuffle``.
 
     Raises:
         DataError: the data set is empty.
@@ -54,6 +56,7 @@ class DataLoader:
         transforms: Sequence[Transform] = (),
         drop_last: bool = False,
         prefetch: int = 2,
+        sampler: Sampler | None = None,
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"DataLoader: expected batch_size >= 1, got {batch_size}")
@@ -65,9 +68,12 @@ class DataLoader:
             raise ValueError(f"DataLoader: expected at most {MAX_TRANSFORMS} transforms, got {len(transforms)}")
         if not len(dataset):
             raise DataError(f"{dataset}: no images; expected at least one")
-        if drop_last and len(dataset) < batch_size:
+        if shuffle and sampler is not None:
+            raise ValueError("DataLoader: expected shuffle or a sampler, got both; the sampler chooses the order")
+        count = len(dataset) if sampler is None else len(sampler)  # images an epoch
+        if drop_last and count < batch_size:
             raise ValueError(
-                f"DataLoader: {len(dataset)} images make no batch of {batch_size}; "
+                f"DataLoader: {count} images make no batch of {batch_size}; "
                 f"give a smaller batch_size or drop_last=False"
             )
         self.dataset = dataset
@@ -77,13 +83,15 @@ class DataLoader:
         self.transforms = tuple(transforms)
         self.drop_last = drop_last
         self.prefetch = int(prefetch)
+        self.sampler = sampler
         self.epoch = 0
         self.batch = 0  # batches of this epoch that the caller has been given
         self._resume = False
 
     def __len__(self) -> int:
         """Batches in a whole epoch."""
-        whole, rest = divmod(len(self.dataset), self.batch_size)
+        count = len(self.dataset) if self.sampler is None else len(self.sampler)
+        whole, rest = divmod(count, self.batch_size)
         return whole + (rest > 0 and not self.drop_last)
 
     def __iter__(self) -> Iterator[Batch]:
@@ -104,6 +112,8 @@ class DataLoader:
         self.epoch, self.batch = epoch + 1, 0
 
     def _order(self, epoch: int) -> np.ndarray:
+        if self.sampler is not None:
+            return self.sampler(self.seed, epoch)
         if not self.shuffle:
             return np.arange(len(self.dataset))
         return philox.permutation(self.seed, stream_of(SHUFFLE, epoch), len(self.dataset))
@@ -122,7 +132,8 @@ class DataLoader:
 
     def state_dict(self) -> dict[str, Any]:
         """Where the loader stands (the epoch, the batches of it that were handed over, the seed), and in what."""
-        return {"epoch": self.epoch, "batch": self.batch, "seed": self.seed, **self._kind()}
+        state = {"epoch": self.epoch, "batch": self.batch, "seed": self.seed, **self._kind()}
+        return state if self.sampler is None else {**state, "sampler": self.sampler.state_dict()}
 
     def _kind(self) -> dict[str, Any]:
         """What a position has a meaning with; the checksum stands for which images there are, in which order."""
@@ -144,7 +155,13 @@ class DataLoader:
         Raises:
             ValueError: a key is missing, or the state is of other data, of another batch size or order.
         """
-        expected = ("epoch", "batch", "seed", *(kind := self._kind()))
+        expected = (
+            "epoch",
+            "batch",
+            "seed",
+            *(kind := self._kind()),
+            *(("sampler",) if self.sampler is not None else ()),
+        )
         if missing := set(expected) - set(state):
             raise ValueError(
                 f"DataLoader: the state lacks {', '.join(sorted(missing))}; expected {', '.join(expected)}"
@@ -161,6 +178,10 @@ class DataLoader:
                 f"DataLoader: the state is at epoch {epoch}, batch {batch}; "
                 f"an epoch has {len(self)} batches here; use the data and the batch size it was saved with"
             )
+        if self.sampler is not None:
+            self.sampler.load_state_dict(state["sampler"])
+        elif "sampler" in state:
+            raise ValueError("DataLoader: the state is of a loader with a sampler, this one has none; give it the same")
         self.epoch, self.batch, self.seed = epoch, batch, int(state["seed"])
         self._resume = True
 

@@ -10,6 +10,7 @@ from .activation import (
     relu,
     sigmoid,
     softmax,
+    softmax_jacobian,
     softplus,
     tanh,
 )
@@ -47,6 +48,6 @@ __all__ = [
     "distance_penalty", "dropout", "elu", "exponential_loss", "hinge_loss", "l1_loss", "l1_penalty", "l2_penalty",
     "leaky_relu", "linear", "linear_relu", "log_softmax", "logistic_loss", "logsumexp", "max_pool2d", "maximum",
     "maxout", "minimum", "modified_huber_loss", "mse_loss", "multi_margin_loss", "nll_loss", "pad", "prelu", "relu",
-    "sigmoid", "sigmoid_loss", "soft_margin_loss", "softmax", "softplus", "sparsity_penalty", "squared_hinge_loss",
-    "stack", "tanh", "tying_penalty", "where",
+    "sigmoid", "sigmoid_loss", "soft_margin_loss", "softmax", "softmax_jacobian", "softplus", "sparsity_penalty",
+    "squared_hinge_loss", "stack", "tanh", "tying_penalty", "where",
 ]  # fmt: skip

@@ -64,6 +64,28 @@ def softmax(input: Tensor, dim: int) -> Tensor:
     return apply("softmax", input, axis=dim)
 
 
+def softmax_jacobian(input: Tensor, dim: int = -1) -> Tensor:
+    """All derivatives of `softmax`: J_ij = d s_i / d x_j = s_i (1 - s_i) for i = j, else -s_i s_j; that is diag(s) - s s'.
+
+    J is symmetric, its rows and columns sum to 0 (adding a number to all x changes nothing), and it is 0 where one s_i is 1.
+    Backward through softmax is J times the gradient of s; it needs no such matrix.
+
+    Args:
+        input: any shape, of n elements along ``dim``.
+
+    Returns:
+        The shape of ``input`` without ``dim``, and then (n, n).
+
+    Source: C. Bishop, "Pattern Recognition and Machine Learning", 2006, equation 4.106.
+    """
+    s = softmax(input, dim)
+    place = dim % s.ndim
+    s = s.permute(*(axis for axis in range(s.ndim) if axis != place), place)
+    with s.backend.scope():
+        identity = s.backend.xp.eye(s.shape[-1], dtype=s.dtype)
+    return s.unsqueeze(-1) * (Tensor(identity, s.backend) - s.unsqueeze(-2))
+
+
 def log_softmax(input: Tensor, dim: int) -> Tensor:
     """The logarithm of `softmax`, computed without it: x_i - log(sum_j exp(x_j))."""
     return apply("log_softmax", input, axis=dim)

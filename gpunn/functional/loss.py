@@ -7,7 +7,6 @@ from typing import Any
 from ..dtypes import is_floating
 from ..mixed_precision import in_float32
 from ..tensor import Tensor, apply
-from .activation import softplus
 from .elementwise import where
 
 REDUCTIONS = ("mean", "sum", "none")
@@ -104,7 +103,7 @@ def l1_loss(input: Tensor, target: Any, reduction: str = "mean") -> Tensor:
 @in_float32
 def binary_cross_entropy(input: Tensor, target: Any, weight: Any = None, reduction: str = "mean") -> Tensor:
     """-(t log p + (1 - t) log(1 - p)) for probabilities p in [0, 1]; each logarithm is at least -100."""
-    target = _same_shape("binary_cross_entropy", input, target, reduction)
+    target = same_shape("binary_cross_entropy", input, target, reduction)
     losses = apply("binary_cross_entropy", input, target)
     return reduce(losses if weight is None else losses * _of_dtype(weight, input), reduction)
 
@@ -114,7 +113,7 @@ def binary_cross_entropy_with_logits(
     input: Tensor, target: Any, weight: Any = None, pos_weight: Any = None, reduction: str = "mean"
 ) -> Tensor:
     """`binary_cross_entropy` of sigmoid(input), without the sigmoid's rounding; pos_weight weighs the targets' share of 1."""
-    target = _same_shape("binary_cross_entropy_with_logits", input, target, reduction)
+    target = same_shape("binary_cross_entropy_with_logits", input, target, reduction)
     pos_weight = _of_dtype(pos_weight, input)
     losses = apply("binary_cross_entropy_with_logits", input, target, pos_weight)
     return reduce(losses if weight is None else losses * _of_dtype(weight, input), reduction)
@@ -154,50 +153,45 @@ def multi_margin_loss(
     return losses.reshape(restore) if reduction == "none" else reduce(losses, reduction)
 
 
-# Losses of a score against a sign: the target is -1 or +1, the margin m = target * input.
-
-
 @in_float32
-def soft_margin_loss(input: Tensor, target: Any, reduction: str = "mean") -> Tensor:
-    """The logistic loss log(1 + exp(-m)), m = target * input, in nats."""
-    return reduce(softplus(-_margin("soft_margin_loss", input, target, reduction), threshold=float("inf")), reduction)
+def crammer_singer_loss(input: Tensor, target: Any, margin: float = 1.0, reduction: str = "mean") -> Tensor:
+    """The multiclass hinge of the worst rival alone: max(0, margin + max over j != y of x_j - x_y).
 
+    `multi_margin_loss` adds up the hinges of all rivals. Of rivals that tie, the first takes the subgradient.
+    K. Crammer and Y. Singer, "On the algorithmic implementation of multiclass kernel-based vector machines", 2001.
 
-@in_float32
-def hinge_loss(input: Tensor, target: Any, margin: float = 1.0, reduction: str = "mean") -> Tensor:
-    """max(0, margin - m), m = target * input. C. Cortes and V. Vapnik, 1995."""
-    return reduce((margin - _margin("hinge_loss", input, target, reduction)).relu(), reduction)
+    Args:
+        input: scores (N, C) or (C).
+        target: labels (N) or ().
+        margin: by how much the right class should lead; at least 0.
 
-
-@in_float32
-def modified_huber_loss(input: Tensor, target: Any, reduction: str = "mean") -> Tensor:
-    """max(0, 1 - m)^2 for m >= -1, else -4 m, with m = target * input. T. Zhang, 2004."""
-    m = _margin("modified_huber_loss", input, target, reduction)
-    square = (1 - m).relu() ** 2
-    return reduce(where(m >= -1, square, -4 * m), reduction)
-
-
-@in_float32
-def exponential_loss(input: Tensor, target: Any, reduction: str = "mean") -> Tensor:
-    """exp(-m), m = target * input: the loss of AdaBoost. J. Friedman, T. Hastie and R. Tibshirani, 2000."""
-    return reduce((-_margin("exponential_loss", input, target, reduction)).exp(), reduction)
-
-
-@in_float32
-def sigmoid_loss(input: Tensor, target: Any, reduction: str = "mean") -> Tensor:
-    """1 / (1 + exp(m)), m = target * input: a smooth count of mistakes. L. Mason et al., 1999."""
-    return reduce((-_margin("sigmoid_loss", input, target, reduction)).sigmoid(), reduction)
+    Raises:
+        backends.LabelError: a label outside 0..C-1, with the label and its row. On a GPU, when the loss is read.
+    """
+    check_reduction("crammer_singer_loss", reduction)
+    if margin < 0:
+        raise ValueError(f"crammer_singer_loss: expected margin >= 0, got {margin}")
+    if input.ndim > 2:
+        raise ValueError(f"crammer_singer_loss: expected scores of shape (N, C) or (C), got {input.shape}")
+    labels = _labels("crammer_singer_loss", input, _as_target(input, target))
+    scores, restore = _rows(input)
+    backend, (count, classes), xp = input.backend, scores.shape, input.backend.xp
+    with backend.scope():
+        backend.check_labels(labels.data, classes, None)
+        safe = labels.data.clip(0, classes - 1)  # a wrong label is reported, not followed
+        rivals = xp.arange(classes) != safe[:, None]
+        ahead = Tensor(xp.where(rivals, margin, 0).astype(input.dtype), backend)
+        rows = xp.arange(count)
+    # The right class takes part without a margin: where it wins, the difference is 0, and so is the hinge.
+    losses = (scores + ahead).max(1).values - scores[rows, safe]
+    return losses.reshape(restore) if reduction == "none" else reduce(losses, reduction)
 
 
 def _difference(name: str, input: Tensor, target: Any, reduction: str) -> Tensor:
-    return input - _same_shape(name, input, target, reduction)
+    return input - same_shape(name, input, target, reduction)
 
 
-def _margin(name: str, input: Tensor, target: Any, reduction: str) -> Tensor:
-    return input * _same_shape(name, input, target, reduction)
-
-
-def _same_shape(name: str, input: Tensor, target: Any, reduction: str) -> Tensor:
+def same_shape(name: str, input: Tensor, target: Any, reduction: str) -> Tensor:
     """The target as a tensor of the input's dtype; ValueError where its shape is another (it would broadcast silently)."""
     check_reduction(name, reduction)
     target = _as_target(input, target)

@@ -43,3 +43,28 @@ def autoencoder(
 ) -> Autoencoder:
     """An autoencoder of fully connected layers, the decoder mirroring the encoder."""
     return Autoencoder(in_channels, image_size, hidden, code_size)
+
+
+class LinearAutoencoder(nn.Module):
+    """Images ``(N, in_channels, image_size, image_size)`` through a code of ``code_size`` numbers and back, linearly.
+
+    x' = V (W x + a) + b. Trained on |x' - x|^2, it finds what principal component analysis finds in closed form: the
+    best x' are the projections onto the plane through the mean along the first ``code_size`` principal directions; the
+    decoder's columns span them, without being them. Source: P. Baldi and K. Hornik, "Neural networks and principal
+    component analysis: learning from examples without local minima", 1989.
+    """
+
+    def __init__(self, in_channels: int = 1, image_size: int = 28, code_size: int = 16) -> None:
+        super().__init__()
+        shape = (in_channels, image_size, image_size)
+        features = in_channels * image_size * image_size
+        self.encoder = nn.Sequential(nn.Flatten(), nn.Linear(features, code_size))
+        self.decoder = nn.Sequential(nn.Linear(code_size, features), nn.Unflatten(1, shape))
+
+    def forward(self, x):
+        return self.decoder(self.encoder(x))
+
+
+def linear_autoencoder(in_channels: int = 1, image_size: int = 28, code_size: int = 16) -> LinearAutoencoder:
+    """An autoencoder of one linear layer each way: principal component analysis by descent."""
+    return LinearAutoencoder(in_channels, image_size, code_size)

@@ -12,6 +12,15 @@ from gpunn.tape import no_grad
 from gpunn.tensor import Tensor
 
 
+class Layer(NamedTuple):
+    """A layer as it ran: its name in the network, and the shapes it took and gave, with the batch axis."""
+
+    name: str
+    module: nn.Module
+    input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+
+
 class Row(NamedTuple):
     """One layer. ``receptive_field`` is (height, width) in pixels of the input, None once a layer sees all of it."""
 
@@ -65,11 +74,29 @@ def summary(net: nn.Module, input_shape: tuple[int, ...]) -> Summary:
     "Computing receptive fields of convolutional neural networks", 2019). Layers are taken as a chain, in the order in
     which they run; where branches meet, the figure counts all of them.
     """
+    recorder = _Recorder()
+    for layer in run_layers(net, input_shape):
+        recorder.record(layer)
+    trainable = sum(math.prod(value.shape) for value in net.parameters() if value.requires_grad)
+    adds = sum(row.multiply_adds for row in recorder.rows)
+    return Summary(tuple(input_shape), recorder.rows, nn.count_parameters(net), trainable, adds)
+
+
+def run_layers(net: nn.Module, input_shape: tuple[int, ...]) -> list[Layer]:
+    """Run one zero input of ``input_shape`` (without the batch axis) in evaluation mode; the layers in the order they ran.
+
+    Layers are the modules that have none within. The network is left as it was.
+    """
     like = next(net.parameters(), nn.Parameter([0.0]))
     x = Tensor(like.backend.zeros((1, *input_shape), dtype=like.dtype), like.backend)
-    recorder = _Recorder()
+    ran: list[Layer] = []
+
+    def record(name: str, module: nn.Module, inputs: tuple, output: Any) -> None:
+        first = output[0] if isinstance(output, tuple) else output
+        ran.append(Layer(name, module, inputs[0].shape, first.shape))
+
     leaves = [(name, module) for name, module in net.named_modules() if next(module.children(), None) is None]
-    handles = [module.register_forward_hook(partial(recorder.record, name)) for name, module in leaves]
+    handles = [module.register_forward_hook(partial(record, name)) for name, module in leaves]
     modes = [(module, module.training) for module in net.modules()]
     try:
         net.eval()
@@ -80,9 +107,7 @@ def summary(net: nn.Module, input_shape: tuple[int, ...]) -> Summary:
             handle.remove()
         for module, training in modes:
             module.training = training
-    trainable = sum(math.prod(value.shape) for value in net.parameters() if value.requires_grad)
-    adds = sum(row.multiply_adds for row in recorder.rows)
-    return Summary(tuple(input_shape), recorder.rows, nn.count_parameters(net), trainable, adds)
+    return ran
 
 
 class _Recorder:
@@ -94,18 +119,16 @@ class _Recorder:
         self.field: tuple[int, int] | None = (1, 1)
         self.distance = (1, 1)
 
-    def record(self, name: str, module: nn.Module, inputs: tuple, output: Any) -> None:
-        first = output[0] if isinstance(output, tuple) else output
+    def record(self, layer: Layer) -> None:
+        name, module, before, after = layer
         parameters = 0
         for value in module.parameters():
             if id(value) not in self.counted:
                 self.counted.add(id(value))
                 parameters += math.prod(value.shape)
-        self._grow(module, inputs[0].shape, first.shape)
+        self._grow(module, before, after)
         self.rows.append(
-            Row(
-                name, type(module).__name__, first.shape[1:], parameters, multiply_adds(module, first.shape), self.field
-            )
+            Row(name, type(module).__name__, after[1:], parameters, multiply_adds(module, after), self.field)
         )
 
     def _grow(self, module: nn.Module, before: tuple[int, ...], after: tuple[int, ...]) -> None:

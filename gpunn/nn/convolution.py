@@ -19,7 +19,8 @@ PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 class Conv2d(Module):
     """Convolution of images. Input ``(N, in_channels, H, W)`` or one image, output ``(N, out_channels, H', W')``.
 
-    H' = floor((H + 2 padding - dilation (kernel - 1) - 1) / stride) + 1; the weight's shape is
+    H' = floor((H + 2 padding - dilation (kernel - 1) - 1) / stride) + 1: where the stride does not fit, pixels at the right
+    and at the bottom are left over, which `gpunn.models.require_fit` reports. The weight's shape is
     ``(out_channels, in_channels / groups, kernel height, kernel width)``. ``padding`` is an int, a pair, "valid" (none) or
     "same" (H' = H; stride 1 only); ``padding_mode`` says what stands there: zeros, or the image reflected, replicated at
     its rim, or repeated (circular).

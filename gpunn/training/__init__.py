@@ -3,6 +3,8 @@
 from gpunn.training.callbacks import Callback
 from gpunn.training.checkpoint import Checkpoint, load, load_into, load_weights, save, save_weights
 from gpunn.training.curves import draw_curves
+from gpunn.training.early_stopping import EarlyStopping
+from gpunn.training.ensemble import Ensemble, Snapshots, bagging, bootstrap, expected_squared_error
 from gpunn.training.evaluation import evaluate
 from gpunn.training.interruption import TrainingInterrupted
 from gpunn.training.run_directory import RunDirectory
@@ -12,12 +14,18 @@ from gpunn.training.trainer import Trainer
 __all__ = [
     "Callback",
     "Checkpoint",
+    "EarlyStopping",
+    "Ensemble",
     "GradScaler",
     "RunDirectory",
+    "Snapshots",
     "Trainer",
     "TrainingInterrupted",
+    "bagging",
+    "bootstrap",
     "draw_curves",
     "evaluate",
+    "expected_squared_error",
     "load",
     "load_into",
     "load_weights",

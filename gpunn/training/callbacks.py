@@ -11,8 +11,17 @@ class Callback:
     ``trainer`` is the `Trainer`: its ``net``, ``optimizer``, ``epoch``, ``step`` and ``history`` tell where it stands.
     """
 
+    def on_fit_start(self, trainer: Any) -> None:
+        """Before the first step of a call of ``fit``; a run that is resumed stands where its checkpoint was written."""
+
     def on_step_end(self, trainer: Any) -> None:
         """After each optimizer step, and after the checkpoint if one was due. ``trainer.step`` counts from 1."""
 
     def on_epoch_end(self, trainer: Any, record: dict[str, Any]) -> None:
-        """After each epoch, with its line of metrics.jsonl, when the checkpoint is written."""
+        """After each epoch, with its line of metrics.jsonl, when the checkpoint is written.
+
+        ``trainer.stop()`` ends the training here.
+        """
+
+    def on_fit_end(self, trainer: Any) -> None:
+        """After the last epoch, unless training ended by an error or by the user."""

@@ -41,7 +41,8 @@ class Trainer:
             the parameters in float32. fp16 scales the loss (`GradScaler`). Evaluation stays in float32.
         cuda_graph: on a GPU, record a step once and let the device repeat it (`CapturedStep`); the results are the same.
         clip_norm, clip_value: bounds for the norm of all gradients together and for each element.
-        early_stopping: stop after so many epochs without a lower validation loss.
+        early_stopping: stop after so many epochs without a lower validation loss. The weights stay those of the last epoch;
+            the callback `EarlyStopping` puts the best ones back.
         run_directory: a folder (or ``RunDirectory``) for checkpoints, metrics and curves; None writes nothing.
         checkpoint_every: also save ``checkpoints/last.safetensors`` every so many steps, not only after each epoch.
         progress: "bar", "lines", "none"; None is a bar on a terminal and a line an epoch elsewhere.
@@ -58,6 +59,7 @@ class Trainer:
     history: list[dict[str, Any]]
     best_loss: float | None
     _stale_epochs: int  # since the best
+    _stopped: bool  # by a callback
     # Of the epoch that is going on:
     _running: RunningMetrics
     _seconds: float
@@ -137,16 +139,29 @@ class Trainer:
             raise ConfigError("early stopping and ReduceLROnPlateau need a validation loader; pass one to fit")
         self._start_afresh()
         self._open_run(train_loader, resume)
+        for callback in self.callbacks:
+            callback.on_fit_start(self)
         with StopRequest() as stop, without_warnings():
-            while self.epoch < epochs and not self._out_of_patience():
+            while self.epoch < epochs and not self._out_of_patience() and not self._stopped:
                 record = self._run_epoch(train_loader, validation_loader, epochs, stop)
                 self.progress.line(record, epochs)
                 for callback in self.callbacks:
                     callback.on_epoch_end(self, record)
                 if stop.requested:
                     self._interrupt(0)
+        for callback in self.callbacks:
+            callback.on_fit_end(self)
         self._draw_curves()
         return self.history
+
+    @property
+    def step_in_epoch(self) -> int:
+        """Optimizer steps done of the epoch that is going on; 0 between epochs."""
+        return self._running.steps
+
+    def stop(self) -> None:
+        """Let this epoch be the last: for callbacks."""
+        self._stopped = True
 
     def evaluate(self, loader: Batches) -> dict[str, float | None]:
         """Mean loss and accuracy over ``loader``, in evaluation mode and without gradients."""
@@ -271,6 +286,7 @@ class Trainer:
         self.history = []
         self.best_loss = None
         self._stale_epochs = 0
+        self._stopped = False
         self._start_epoch_afresh()
 
     def _start_epoch_afresh(self) -> None:
@@ -364,5 +380,6 @@ class Trainer:
 
 
 def _examples_in(loader: Any) -> int | None:
-    dataset: Any = getattr(loader, "dataset", None)
-    return len(dataset) if hasattr(dataset, "__len__") else None
+    """How many an epoch shows: what a sampler chooses, or the whole data set."""
+    examples: Any = getattr(loader, "sampler", None) or getattr(loader, "dataset", None)
+    return len(examples) if hasattr(examples, "__len__") else None

@@ -63,7 +63,7 @@ def zig_zag(steps: int) -> None:
         axes.plot(*path[0], "s", color="black", markersize=9, label="first weights")
         axes.plot(*best, "*", color="black", markersize=15, label="best weights")
         axes.set(title=name, xlabel="w1", ylabel="w2", xlim=(-1.3, 1.6), ylim=(-1.2, 1.0), aspect="equal")
-        axes.legend(loc="lower left")
+        axes.legend(loc="upper right")
     save(figure, "zig_zag", "Inputs of one sign move all weights of a unit up or down together. Where one must rise and the "
                             "other fall, descent zig-zags; inputs of mean 0 let them go apart.")  # fmt: skip
 

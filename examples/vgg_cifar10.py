@@ -25,6 +25,9 @@ def main() -> None:
 
     train_images = data.load("cifar10", options.data_dir, train=True, download=options.download)
     test_images = data.load("cifar10", options.data_dir, train=False, download=options.download)
+    if options.images:
+        few = slice(options.images)
+        train_images, test_images = train_images.subset(few), test_images.subset(few)
     normalize = data.Normalize.of(train_images)
     # Each epoch sees every image mirrored or not, and moved by up to 4 pixels: 50,000 images become many more.
     train_loader = data.DataLoader(
@@ -61,6 +64,7 @@ def main() -> None:
 def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Train VGG11 with batch normalization on CIFAR-10.")
     parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--images", type=int, help="only so many of the training and of the test images (default: all)")
     parser.add_argument("--data-dir", default="data", help="where CIFAR-10 is, or shall be (default: data)")
     parser.add_argument("--download", action=argparse.BooleanOptionalAction, default=True, help="fetch what is missing")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")

@@ -241,14 +241,17 @@ def make(driver: Any = 13000, devices: Any = 1) -> Any:
     streams = Streams()
     stream = types.SimpleNamespace(synchronize=lambda: synchronized.append(True))
     cupy = types.ModuleType("cupy")
-    for name in dir(np):
-        value = getattr(np, name)
-        is_function = callable(value) and not isinstance(value, type)
-        if not name.startswith("_"):
-            setattr(cupy, name, _forward(name, value) if is_function else value)
+    linalg = types.ModuleType("cupy.linalg")
+    for source, target in ((np, cupy), (np.linalg, linalg)):
+        for name in dir(source):
+            value = getattr(source, name)
+            is_function = callable(value) and not isinstance(value, type)
+            if not name.startswith("_"):
+                setattr(target, name, _forward(name, value) if is_function else value)
     extras: dict[str, Any] = {
         "ndarray": ndarray,
         "errstate": np.errstate,
+        "linalg": linalg,
         "asnumpy": lambda array: array.get(),
         "get_default_memory_pool": lambda: types.SimpleNamespace(used_bytes=lambda: 4096, malloc="the default pool's"),
         "RawModule": partial(RawModule, streams),

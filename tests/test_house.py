@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS: list[list[set[str]]] = [
     [{"backends"}],
     [{f"gpunn.{name}" for name in ("version", "errors", "dtypes", "random", "device", "tape", "mixed_precision",
-                                   "promotion", "operators", "tensor",
+                                   "promotion", "operators", "tensor", "graph", "graph_drawing",
                                    "creation", "functional", "init")}],
     [{"gpunn.nn"}, {"gpunn.optim"}, {"gpunn.data"}],
     [{"gpunn"}],  # the package itself: the shelf from which the user takes floors 2 and 3; the upper ones it loads lazily
@@ -167,7 +167,7 @@ def test_import_gpunn_loads_only_numpy() -> None:
     loaded = run(f"import sys, gpunn; print([name for name in {LAZY!r} if name in sys.modules])")
     assert loaded == "[]"
     upper = run("import sys, gpunn; print(sorted(n for n in sys.modules if n.startswith(('gpunn.data', 'gpunn.models', "
-                "'gpunn.training', 'gpunn.checks', 'gpunn.cli'))))")  # fmt: skip
+                "'gpunn.classic', 'gpunn.training', 'gpunn.checks', 'gpunn.cli'))))")  # fmt: skip
     assert upper == "[]"
     assert (
         run("import gpunn; print(gpunn.models.__name__, gpunn.checks.gradcheck.__name__)") == "gpunn.models gradcheck"

@@ -248,7 +248,7 @@ def test_a_method_for_each_operator(device: str) -> None:
 def test_unknown_names() -> None:
     with pytest.raises(AttributeError, match="module 'gpunn' has no attribute 'tensr'"):
         gpunn.tensr  # noqa: B018
-    assert set(gpunn.__all__) <= {*dir(gpunn), "Trainer", "checks", "data", "models", "training"}
+    assert set(gpunn.__all__) <= {*dir(gpunn), "Trainer", "checks", "classic", "data", "models", "training"}
     assert gpunn.__version__
 
 

@@ -224,6 +224,15 @@ def multi_margin_loss(
     return reduced(losses, reduction)
 
 
+def crammer_singer_loss(x: np.ndarray, target: np.ndarray, margin: float = 1.0, reduction: str = "mean") -> np.ndarray:
+    if x.ndim == 1:
+        return crammer_singer_loss(x[None], target[None], margin, reduction).reshape(())
+    losses = np.zeros(len(x))
+    for row, (scores, y) in enumerate(zip(x, target, strict=True)):
+        losses[row] = max([0.0, *(margin - scores[y] + scores[j] for j in range(len(scores)) if j != y)])
+    return reduced(losses, reduction)
+
+
 def dropout(x: np.ndarray, p: float, seed: int, stream: int) -> np.ndarray:
     """Element i is kept where the upper 24 bits of word i of the stream, as a fraction, reach p."""
     out = np.zeros(x.size)

@@ -39,6 +39,11 @@ def softmax(x: np.ndarray, dim: int) -> np.ndarray:
     return exponentials / exponentials.sum(axis=dim, keepdims=True)
 
 
+def softmax_jacobian(x: np.ndarray, dim: int) -> np.ndarray:
+    s = np.moveaxis(softmax(x, dim), dim, -1)
+    return s[..., :, None] * np.eye(s.shape[-1]) - s[..., :, None] * s[..., None, :]
+
+
 def softmax_samples() -> list[Sample]:
     shapes = [
         ((3, 5), 1),
@@ -95,6 +100,11 @@ ROWS = [
               # An exponential turns the absolute error of its argument, here up to 8, into a relative one.
               rounding=8, gradient_rounding=8,
               edges=[Edge(EDGE_ROWS, dim=1, expected=[[NAN] * 3, [NAN] * 3, THIRDS, [NAN] * 3, [1.0, 0.0, 0.0]])]),
+    # s_i (1 - s_i) is a difference of numbers up to 1.
+    Operation("softmax_jacobian", F.softmax_jacobian, softmax_jacobian, softmax_samples(), misuses=MISUSE_OF_AXIS,
+              rounding=8, gradient_rounding=8, scale=1,
+              edges=[Edge([0.0, math.log(3)], dim=0, expected=[[0.1875, -0.1875], [-0.1875, 0.1875]]),
+                     Edge([[1e4, 0.0, NAN], [1e4, 0.0, -1e4]], dim=-1, expected=[np.full((3, 3), NAN), np.zeros((3, 3))])]),
     Operation("log softmax", F.log_softmax, lambda x, dim: np.log(softmax(x, dim)), softmax_samples(), misuses=MISUSE_OF_AXIS,
               gradient_rounding=8,
               edges=[Edge(EDGE_ROWS, dim=1, expected=[[NAN] * 3, [NAN] * 3, [-INF, *np.log(THIRDS[1:])], [NAN] * 3,

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: train test lint types pytest bench test-gpu bench-gpu clean help
+.PHONY: train test lint types pytest examples bench test-gpu bench-gpu clean help
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/'
@@ -23,6 +23,9 @@ types: $(READY) ## mypy
 
 pytest: $(READY) ## the tests (ARGS="-k conv" passes options)
 	$(BIN)/python -m pytest -q $(ARGS)
+
+examples: $(READY) ## every example, its pictures and their index.html into pictures/ (DATA=DIR with MNIST and CIFAR-10)
+	@$(BIN)/python scripts/run_examples.py $(if $(DATA),--data-dir "$(DATA)") $(ARGS)
 
 bench: $(READY) ## times beside PyTorch's, if that is in .venv, into benchmarks/results/cpu (ARGS="--works 'vgg*'")
 	@$(BIN)/python benchmarks/cpu/bench.py $(ARGS)

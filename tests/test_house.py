@@ -38,6 +38,7 @@ LAZY = [
     "cupy",
     "cudnn",
     "numba",
+    "llvmlite",
     "ml_dtypes",
     "torch",
     "tomli_w",
@@ -151,7 +152,7 @@ def test_the_ground_floor_knows_nothing_of_networks() -> None:
 
 def test_only_declared_packages_are_imported() -> None:
     declared = {"numpy", "PIL", "pooch", "safetensors", "tomli_w", "tqdm", "matplotlib", "ml_dtypes", "cupy", "cudnn"}
-    declared |= {"numba", "pynvml", "pytest"}  # pytest imports the plugin
+    declared |= {"numba", "llvmlite", "pynvml", "pytest"}  # pytest imports the plugin
     known = declared | {"backends", "gpunn"} | set(sys.stdlib_module_names)
     for name in modules():
         assert outside(name) <= known, f"{name} imports {outside(name) - known}"

@@ -13,13 +13,14 @@ TRANSFORMED_FILTER = 6  # per element of the transformed filters
 TILES = 64  # for which they are transformed at a time
 OVERHEAD = 2e6  # of the calls
 GAIN = 0.85  # Winograd is taken if it costs less than this part of the definition
+FEW_CHANNELS, MANY_IMAGES, WIDEST_BLOCK = 16, 16, 64  # whose lanes are images
 FEW_INPUTS, FEW_OUTPUTS, SMALL_KERNEL = 4, 8, 7
 
 
 def choose(
     shape: tuple[int, ...], weight_shape: tuple[int, ...], stride: Pair, padding: Pair, dilation: Pair, dtype: str
 ) -> str:
-    """ "winograd 6", "winograd 4" (by the size of the tile), "direct", "implicit" or "im2col", for one group of channels.
+    """ "winograd 6", "winograd 4" (by the size of the tile), "batch last", "direct", "implicit" or "im2col", for one group.
 
     GPUNN_CONV=direct rules Winograd out, whose results are less exact; ValueError where it is neither that nor "auto".
     """
@@ -31,6 +32,8 @@ def choose(
     if dtype != "float32":
         return "im2col"
     plain = stride == (1, 1) and dilation == (1, 1)
+    if plain and max(channels, outs) <= FEW_CHANNELS and n >= MANY_IMAGES and _fills_blocks(shape, kernel, padding):
+        return "batch last"
     if plain and channels <= FEW_INPUTS and outs <= FEW_OUTPUTS and max(kernel) <= SMALL_KERNEL:
         return "direct"
     if allowed == "direct" or not plain or kernel not in ([3, 3], [5, 5]):
@@ -42,6 +45,13 @@ def choose(
     best = min(costs, key=lambda size: costs[size])
     definition = kernel[0] ** 2 * n * rows * columns * channels * whole(outs)
     return f"winograd {best}" if costs[best] < GAIN * definition else "implicit"
+
+
+def _fills_blocks(shape: tuple[int, ...], kernel: list[int], padding: Pair) -> bool:
+    """Whether a row of outputs, and one of inputs, has enough columns, and the padding is no wider than the kernel reaches."""
+    n, _, height, width = shape
+    across = output_size((height, width), (kernel[0], kernel[1]), (1, 1), padding)[1]
+    return padding[0] < kernel[0] and padding[1] < kernel[1] and n * min(width, across) >= WIDEST_BLOCK
 
 
 def whole(channels: int) -> int:

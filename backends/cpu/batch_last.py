@@ -10,19 +10,21 @@ Zeros around the images are not multiplied in the input's gradient: a weight tha
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..geometry import Pair, output_size
 from .compiled import batch_last as kernels
+from .compiled.batch_last_order import rearrange
 from .compiled.batch_last_products import COLUMNS
-from .threads import for_each, slices
+from .scratch import ALIGNMENT
+from .threads import share_out
 
-LINE = 64  # bytes of a line of the cache, where a large array begins
-WIDEST = 64  # columns of the micro-kernel
+WIDEST = 64  # columns of a block of the micro-kernel
+SMALL = 1 << 18  # elements, put into order before another thread has woken up
 PARTS = 8  # of the output's rows whose gradients are added up by themselves
 NOTHING = np.empty((0, 0, 0, 0), np.float32)
 
@@ -39,34 +41,38 @@ def batch_first(memory: Any) -> Any:
 
 def empty(shape: tuple[int, ...]) -> Any:
     """Uninitialized float32 that begins at a line of the cache."""
-    count = int(np.prod(shape))
-    memory = np.empty(count + LINE // 4, np.float32)
-    skipped = -memory.__array_interface__["data"][0] % LINE // 4
+    count = math.prod(shape)
+    memory = np.empty(count + ALIGNMENT // 4, np.float32)
+    skipped = -_address(memory) % ALIGNMENT // 4
     return memory[skipped : skipped + count].reshape(shape)
 
 
-def rearranged(x: Any, padding: Pair) -> Any:
+def rearranged(x: Any, padding: Pair = (0, 0)) -> Any:
     """(N, C, H, W) as (C, H + 2 top, W + 2 left, N) with zeros around; a view where it is one already."""
-    top, left = padding
-    n, channels, height, width = x.shape
-    if is_batch_last(x):
-        memory = x.transpose(1, 2, 3, 0)
-        if not (top or left):
-            return memory
-        out = empty((channels, height + 2 * top, width + 2 * left, n))
-        out[:, :top] = out[:, top + height :] = 0
-        out[:, top : top + height, :left] = out[:, top : top + height, left + width :] = 0
-        out[:, top : top + height, left : left + width] = memory
-        return out
-    out = empty((channels, height + 2 * top, width + 2 * left, n))
-    pixels = np.ascontiguousarray(x).reshape(n, channels, -1)
-    rows = channels * out.shape[1]
-    for_each(lambda p: kernels.rearrange(pixels, out, p.start, p.stop, top, left), slices(rows, -(-rows // PARTS)))
+    source, out = _order(x, padding)
+    if source.size:
+        pieces = len(out) * out.shape[1] if out.size > SMALL else 1
+        share_out(lambda counters: rearrange(source, out, *padding, counters), pieces)
     return out
 
 
-@dataclass(frozen=True)
-class Terms:
+def _order(x: Any, padding: Pair) -> tuple[Any, Any]:
+    """What `rearrange` is to read and to fill; the former is empty where the latter is complete."""
+    top, left = padding
+    n, channels, height, width = x.shape
+    if not is_batch_last(x):
+        return np.ascontiguousarray(x), empty((channels, height + 2 * top, width + 2 * left, n))
+    memory = x.transpose(1, 2, 3, 0)
+    if not (top or left):
+        return NOTHING, memory
+    out = empty((channels, height + 2 * top, width + 2 * left, n))
+    out[:, :top] = out[:, top + height :] = 0
+    out[:, top : top + height, :left] = out[:, top : top + height, left + width :] = 0
+    out[:, top : top + height, left : left + width] = memory
+    return NOTHING, out
+
+
+class Terms(NamedTuple):
     """The tables of `kernels.convolve`."""
 
     a_offsets: Any
@@ -75,7 +81,9 @@ class Terms:
 
 
 @lru_cache(maxsize=256)
-def _terms(channels: int, kernel: Pair, strides: tuple[int, ...], size: Pair, out_width: int, left: int, n: int) -> Terms:
+def _terms(
+    channels: int, kernel: Pair, strides: tuple[int, ...], size: Pair, out_width: int, left: int, n: int
+) -> Terms:
     """For inputs of ``size``; ``strides`` are the weight's of a channel, a row and a column, in bytes.
 
     The columns of the output that see the same columns of the kernel stand side by side.
@@ -100,87 +108,80 @@ def _terms(channels: int, kernel: Pair, strides: tuple[int, ...], size: Pair, ou
     return Terms(*(np.array(table, np.int64) for table in (a_offsets, b_offsets, spans)))
 
 
-def _multiply(memory: Any, weight: Any, bias: Any, around: Pair, out_size: Pair, rectify: bool) -> Any:
-    """memory (C, H, W, N) with weight (O, C, KH, KW), any strides: (O, OH, OW, N); zeros ``around`` are left out."""
-    channels, height, width, n = memory.shape
-    kernel = weight.shape[2:]
-    if around[1] and n < WIDEST:  # too few columns see the same: let them see zeros
-        memory, around = rearranged(batch_first(memory), around), (0, 0)
-        height, width = memory.shape[1:3]
-    terms = _terms(channels, kernel, weight.strides[1:], (height, width), out_size[1], around[1], n)
-    out = empty((len(weight), *out_size, n))
-    added = np.zeros(len(weight), np.float32) if bias is None else np.ascontiguousarray(bias)
-    start = weight.__array_interface__["data"][0]
-
-    def some_rows(part: slice) -> None:
-        kernels.convolve(
-            memory, start, weight.strides[0], terms.a_offsets, terms.b_offsets, terms.spans, kernel[0], around[0],
-            added, rectify, out, part.start, part.stop,
-        )  # fmt: skip
-
-    for_each(some_rows, slices(out_size[0], -(-out_size[0] // PARTS)))
-    return out
-
-
-@dataclass
-class Saved:
+class Saved(NamedTuple):
     """What backward needs of a convolution."""
 
+    algorithm: str
     images: Any  # (C, H, W, N), padding included
     weight: Any
     padding: Pair
     out: Any  # (O, OH, OW, N) after ReLU, or nothing
+    has_bias: bool
 
 
 def convolve(x: Any, weight: Any, bias: Any, padding: Pair, rectify: bool) -> tuple[Any, Saved]:
     """x (N, C, H, W), weight (O, C, KH, KW), float32 of any strides, bias (O) or None: out (N, O, OH, OW), and what to keep."""
-    images = rearranged(x, padding)
-    size = output_size(images.shape[1:3], weight.shape[2:], (1, 1), (0, 0))
-    out = _multiply(images, weight, bias, (0, 0), size, rectify)
-    return batch_first(out), Saved(images, weight, padding, out if rectify else NOTHING)
+    source, images = _order(x, padding)
+    channels, *size, n = images.shape
+    kernel = weight.shape[2:]
+    out_size = output_size((size[0], size[1]), kernel, (1, 1), (0, 0))
+    terms = _terms(channels, kernel, weight.strides[1:], (size[0], size[1]), out_size[1], 0, n)
+    out = empty((len(weight), *out_size, n))
+    added = np.zeros(len(weight), np.float32) if bias is None else np.ascontiguousarray(bias)
+    filters = (_address(weight), weight.strides[0], terms.a_offsets, terms.b_offsets, terms.spans, kernel[0])
+    share_out(
+        lambda counters: kernels.forward(source, images, padding, *filters, added, rectify, out, counters),
+        out_size[0],
+        phases=2,
+    )
+    return batch_first(out), Saved("batch last", images, weight, padding, out if rectify else NOTHING, bias is not None)
 
 
 def gradients(saved: Saved, dout: Any, needs: tuple[bool, ...]) -> tuple[Any, Any, Any]:
     """Of the input, the weight and the bias; None where not asked for."""
-    weight, images = saved.weight, saved.images
-    grad_out = rearranged(dout, (0, 0))
-    outs, height, width, n = grad_out.shape
-    used = grad_out
-    if saved.out.size:
-        used = empty(grad_out.shape) if needs[0] else NOTHING
-    grad_x = grad_weight = grad_bias = None
-    if needs[1] or needs[2] or used is not grad_out:
-        grad_weight, grad_bias = _of_parameters(saved, grad_out, used, needs)
-    if needs[0]:
-        kernel = weight.shape[2:]
-        around = (kernel[0] - 1 - saved.padding[0], kernel[1] - 1 - saved.padding[1])
-        size = (images.shape[1] - 2 * saved.padding[0], images.shape[2] - 2 * saved.padding[1])
-        flipped = weight.transpose(1, 0, 2, 3)[:, :, ::-1, ::-1]
-        grad_x = batch_first(_multiply(used, flipped, None, around, size, False))
-    return grad_x, grad_weight, grad_bias
+    weight, images, rectified = saved.weight, saved.images, saved.out
+    wants_bias = needs[2] and saved.has_bias
+    grad_out = rearranged(dout.astype(np.float32, copy=False))
+    outs, height, _, n = grad_out.shape
+    channels, kernel, padding = images.shape[0], weight.shape[2:], saved.padding
+    size = (images.shape[1] - 2 * padding[0], images.shape[2] - 2 * padding[1])
+    masked = empty(grad_out.shape) if rectified.size and needs[0] else NOTHING
+    step = -(-height // PARTS)
+    parts = -(-height // step) if needs[1] or wants_bias or masked.size else 0
+    of_weight = np.empty((parts, outs, weight[0].size if needs[1] else 0), np.float32)
+    of_bias = np.empty((parts, outs), np.float32)
+    parameters = (images, rectified, grad_out, masked, _places(images.shape, kernel), of_weight, of_bias, step)
+    passed = masked if masked.size else grad_out
+    around = (kernel[0] - 1 - padding[0], kernel[1] - 1 - padding[1])
+    grad_x = empty((channels, *size, n)) if needs[0] else NOTHING
 
-
-def _of_parameters(saved: Saved, grad_out: Any, masked: Any, needs: tuple[bool, ...]) -> tuple[Any, Any]:
-    weight, images = saved.weight, saved.images
-    outs, height, width, n = grad_out.shape
-    places = weight[0].size if needs[1] else 0
-    offsets = _places(images.shape, weight.shape[2:])
-    parts = slices(height, -(-height // PARTS))
-    of_weight = np.empty((len(parts), outs, places), np.float32)
-    of_bias = np.empty((len(parts), outs), np.float32)
-
-    def differentiate(number: int) -> None:
-        part = parts[number]
-        own = masked if masked.size else empty((outs, 1, width, n))
-        kernels.differentiate(
-            images, saved.out, grad_out, own, offsets, of_weight[number], of_bias[number], part.start, part.stop
+    def work(parameters: tuple[Any, ...], source: Any, around: Pair, grad_x: Any) -> None:
+        strides = weight.strides
+        terms = _terms(outs, kernel, (strides[0], -strides[2], -strides[3]), source.shape[1:3], size[1], around[1], n)
+        last = _address(weight) + (kernel[0] - 1) * strides[2] + (kernel[1] - 1) * strides[3]
+        filters = (last, strides[1], terms.a_offsets, terms.b_offsets, terms.spans, kernel[0], around[0])
+        no_bias = np.zeros(channels, np.float32)
+        share_out(
+            lambda counters: kernels.backward(*parameters, source, *filters, no_bias, grad_x, counters),
+            max(len(parameters[-2]), grad_x.shape[1]),
+            phases=2,
         )
 
-    for_each(differentiate, range(len(parts)))
+    if needs[0] and around[1] and n < WIDEST:  # too few columns see the same part of the kernel: let them see zeros
+        work(parameters, passed, around, NOTHING)
+        done = (*parameters[:-3], of_weight[:0], of_bias[:0], step)
+        work(done, rearranged(batch_first(passed), around), (0, 0), grad_x)
+    else:
+        work(parameters, passed, around, grad_x)
     return (
+        batch_first(grad_x) if needs[0] else None,
         of_weight.sum(axis=0).reshape(weight.shape) if needs[1] else None,
-        of_bias.sum(axis=0) if needs[2] else None,
+        of_bias.sum(axis=0) if wants_bias else None,
     )
+
+
+def _address(array: Any) -> int:
+    return int(array.__array_interface__["data"][0])
 
 
 @lru_cache(maxsize=256)

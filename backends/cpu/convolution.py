@@ -13,7 +13,8 @@ import numpy as np
 from ..geometry import Pair, effective_kernel
 from ..reference.convolution import Convolution, Needs
 from ..reference.reduction import accumulator
-from . import direct, implicit, winograd
+from . import batch_last, direct, implicit, winograd
+from .activation import pieces
 from .algorithms import choose
 from .compiled import is_available
 from .compiled.windows import sum_rows
@@ -22,7 +23,6 @@ from .threads import for_each, slices
 from .windows import Windows
 
 PARTIAL_SUMS = 4  # of the weights' gradient: enough to share among a few threads, few enough to keep in memory
-ROWS = 8192  # of the output's gradient that one piece adds up
 COMPILED = ("implicit", "winograd 4", "winograd 6")
 MANY_GROUPS = 8  # from here on the einsum of the reference is quicker than a product a group
 
@@ -69,6 +69,8 @@ class ChannelsLastConvolution(Convolution):
         if groups > 1:
             return self._grouped(x, weight, bias, stride, padding, dilation, groups)
         algorithm = self._algorithm(x, weight, bias, stride, padding, dilation)
+        if algorithm == "batch last":
+            return batch_last.convolve(x, weight, bias, padding, rectify=False)
         if algorithm in COMPILED:
             return _convolve(algorithm, x, weight, bias, stride, padding, dilation, rectify=False)
         saved = (algorithm, x, weight, bias is not None, stride, padding, dilation)
@@ -99,6 +101,8 @@ class ChannelsLastConvolution(Convolution):
     ) -> tuple[Any, Any]:
         if groups == 1 and x.size > 0 and weight.size > 0:
             algorithm = self._algorithm(x, weight, bias, stride, padding, dilation)
+            if algorithm == "batch last":
+                return batch_last.convolve(x, weight, bias, padding, rectify=True)
             if algorithm in COMPILED:
                 return _convolve(algorithm, x, weight, bias, stride, padding, dilation, rectify=True)
         return super().conv2d_relu(x, weight, bias, stride, padding, dilation, groups)
@@ -110,6 +114,8 @@ class ChannelsLastConvolution(Convolution):
         return choose(x.shape, weight.shape, stride, padding, dilation, str(x.dtype))
 
     def conv2d_backward(self, saved: Any, dout: Any, needs: Needs = (True, True, True)) -> tuple[Any, ...]:
+        if isinstance(saved, batch_last.Saved):
+            return batch_last.gradients(saved, dout, needs)
         if isinstance(saved, _Convolved):
             return self._differentiate(saved, dout, needs)
         kind, *rest = saved
@@ -135,6 +141,8 @@ class ChannelsLastConvolution(Convolution):
         )
 
     def conv2d_relu_backward(self, saved: Any, dout: Any, needs: Needs = (True, True, True)) -> tuple[Any, ...]:
+        if isinstance(saved, batch_last.Saved):
+            return batch_last.gradients(saved, dout, needs)
         if isinstance(saved, _Convolved):
             return self._differentiate(saved, dout, needs)
         return super().conv2d_relu_backward(saved, dout, needs)
@@ -144,19 +152,17 @@ class ChannelsLastConvolution(Convolution):
         wants_bias = saved.has_bias and needs[2]
         if saved.algorithm.startswith("winograd"):
             size = int(saved.algorithm.split()[1])
-            found = winograd.differentiate(x, weight, grad_out, saved.out, saved.padding, size, needs[0], needs[1])
-            grad_bias = found.bias if saved.out is not None else _bias_gradient(grad_out) if wants_bias else None
-            return _first(found.x), _first(found.weight), grad_bias if wants_bias else None
+            wanted = needs[0], needs[1], wants_bias
+            found = winograd.differentiate(x, weight, grad_out, saved.out, saved.padding, size, *wanted)
+            return _first(found.x), _first(found.weight), found.bias
         out, window = saved.out, (saved.stride, saved.padding, saved.dilation)
         if needs[0] and out is not None:  # both gradients take what got through the ReLU
             grad_out, out = channels_last(self.relu_backward(channels_first(out), channels_first(grad_out))[0]), None
         grad_x = grad_weight = grad_bias = None
         if needs[0]:
             grad_x = implicit.input_gradient(grad_out, weight, x.shape, *window)
-        if needs[1]:
-            grad_weight, grad_bias = implicit.filter_gradient(x, grad_out, out, weight.shape[1:3], *window)
-        elif wants_bias:
-            grad_bias = _bias_gradient(grad_out if out is None else np.where(out <= 0, np.float32(0), grad_out))
+        if needs[1] or wants_bias:
+            grad_weight, grad_bias = implicit.filter_gradient(x, grad_out, out, weight.shape[1:3], *window, needs[1])
         return _first(grad_x), _first(grad_weight), grad_bias if wants_bias else None
 
     def _weight_gradient(self, windows: Windows, weight: Any, grad_out: Any) -> Any:
@@ -239,7 +245,7 @@ def _first(gradient: Any) -> Any:
 
 
 def _bias_gradient(grad_out: Any) -> Any:
-    """The sums of (N, OH, OW, O) over all but its last axis, in pieces whose sums are added in their order."""
+    """The sums of (N, OH, OW, O) over all but its last axis, in the order that `bias_relu_backward` takes too."""
     rows = grad_out.reshape(-1, grad_out.shape[3])
     if not is_available() or len(rows) == 0:
         return rows.sum(axis=0)
@@ -249,4 +255,4 @@ def _bias_gradient(grad_out: Any) -> Any:
         sum_rows(rows[part], total)
         return total
 
-    return np.sum(for_each(add_up, slices(len(rows), ROWS)), axis=0)
+    return np.sum(for_each(add_up, pieces(rows)), axis=0)

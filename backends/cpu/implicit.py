@@ -35,7 +35,7 @@ class Windows:
 
     @property
     def out_size(self) -> Pair:
-        return output_size(self.shape[1:3], self.kernel, self.stride, self.padding, self.dilation)
+        return output_size((self.shape[1], self.shape[2]), self.kernel, self.stride, self.padding, self.dilation)
 
     @property
     def padded_size(self) -> Pair:
@@ -140,12 +140,11 @@ def _spread(dout: Any, shape: tuple[int, ...], extent: Pair, stride: Pair, paddi
     return np.ascontiguousarray(spread[:, least[0] : size[0] - least[0], least[1] : size[1] - least[1]])
 
 
-def filter_gradient(
-    x: Any, dout: Any, rectified: Any, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair
-) -> tuple[Any, Any]:
+def filter_gradient(x: Any, dout: Any, rectified: Any, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair,
+                    of_weight: bool = True) -> tuple[Any, Any]:  # fmt: skip
     """x (N, H, W, C), dout (N, OH, OW, O), contiguous float32: the gradients of weight (O, KH, KW, C) and bias (O).
 
-    ``rectified``: the outputs, where they went through a ReLU, else None.
+    ``rectified``: the outputs, where they went through a ReLU, else None. ``of_weight``: else None stands for it.
     """
     windows, outs = Windows(x.shape, kernel, stride, padding, dilation), dout.shape[3]
     pitch = -(-outs // LANES) * LANES
@@ -158,15 +157,20 @@ def filter_gradient(
     def add_up(number: int) -> None:
         for part in parts[groups[number]]:
             rows = dout[part].reshape(-1, outs)
-            made = scratch("gradients", (len(rows), pitch))
+            made, total = scratch("gradients", (len(rows), pitch)), np.zeros(outs, np.float32)
             kernels.read_gradients(
-                rows, nothing if rectified is None else rectified[part].reshape(-1, outs), made, totals[number]
+                rows, nothing if rectified is None else rectified[part].reshape(-1, outs), made, total
             )
+            totals[number] += total
+            if not of_weight:
+                continue
             padded, places = windows.padded(x[part]).reshape(-1), windows.places(part.stop - part.start)
             again = part.start > parts[groups[number]][0].start
             kernels.add_filter_gradients(padded, places, windows.steps(), made, sums[number], again)
 
     for_each(add_up, range(len(groups)))
+    if not of_weight:
+        return None, totals.sum(axis=0)
     for partial in sums[1:]:
         sums[0] += partial
     gradient = np.empty((outs, *kernel, x.shape[3]), np.float32)

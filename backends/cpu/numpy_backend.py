@@ -9,6 +9,7 @@ from . import blas
 from .activation import BranchlessActivations
 from .convolution import ChannelsLastConvolution
 from .dropout import CompiledDropout
+from .linear_algebra import CompiledLinear
 from .memory import keep_freed_memory
 from .normalization import ChannelsLastNormalization
 from .optimizer import OnePassOptimizers
@@ -23,6 +24,7 @@ class NumpyBackend(
     ChannelsLastNormalization,
     BranchlessActivations,
     RowwiseSoftmax,
+    CompiledLinear,
     CompiledDropout,
     OnePassOptimizers,
     Backend,

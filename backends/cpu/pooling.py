@@ -8,6 +8,7 @@ import numpy as np
 
 from ..geometry import Pair, output_size
 from ..reference.pooling import Pooling
+from .batch_last import batch_first, is_batch_last, rearranged
 from .compiled import is_available
 from .compiled import pooling as kernels
 from .layout import channels_first, channels_last, images
@@ -15,14 +16,31 @@ from .masking import masked
 from .threads import for_each
 
 MOST_PLACES = 255
-
+SMALL_BYTES = 4 << 20
 
 Windows = tuple[Pair, Pair, Pair, Pair]  # kernel, stride, padding, dilation
 SIDE_BY_SIDE: Windows = ((2, 2), (2, 2), (0, 0), (1, 1))
 
 
+def _lanes_last(x: Any, batch_last: bool) -> Any:
+    """(N, C, H, W) as a contiguous (N, H, W, C) array, or (C, H, W, N): the kernels take either."""
+    if not batch_last:
+        return channels_last(x)
+    return rearranged(x) if x.dtype == np.float32 else np.ascontiguousarray(x.transpose(1, 2, 3, 0))
+
+
+def _batch_first_again(memory: Any, batch_last: bool) -> Any:
+    return batch_first(memory) if batch_last else channels_first(memory)
+
+
+def _pieces(memory: Any) -> list[slice]:
+    """What is done in less time than another thread needs to wake up is one piece."""
+    return images(memory) if memory.nbytes > SMALL_BYTES else [slice(0, len(memory))]
+
+
 def _pool_compiled(x: Any, out_size: Pair, windows: Windows) -> tuple[Any, Any]:
-    memory = channels_last(x)
+    batch_last = is_batch_last(x)
+    memory = _lanes_last(x, batch_last)
     n, height, width, c = memory.shape
     best = np.empty((n, *out_size, c), x.dtype)
     winner = np.empty(best.shape, np.uint8)
@@ -35,13 +53,15 @@ def _pool_compiled(x: Any, out_size: Pair, windows: Windows) -> tuple[Any, Any]:
         else:
             kernels.max_pool(memory[part], *windows, best[part], winner[part])
 
-    for_each(pool, images(memory))
-    return channels_first(best), ("compiled", x.shape, winner, windows, simple)
+    for_each(pool, _pieces(memory))
+    return _batch_first_again(best, batch_last), ("compiled", x.shape[2:], winner, windows, simple, batch_last)
 
 
-def _pool_backward_compiled(dout: Any, shape: tuple[int, ...], winner: Any, windows: Windows, simple: bool) -> Any:
-    gradient = channels_last(dout)
-    dx = np.empty((shape[0], *shape[2:], shape[1]), dout.dtype)
+def _pool_backward_compiled(
+    dout: Any, size: Pair, winner: Any, windows: Windows, simple: bool, batch_last: bool
+) -> Any:
+    gradient = _lanes_last(dout, batch_last)
+    dx = np.empty((len(winner), *size, winner.shape[3]), dout.dtype)
 
     def share_out(part: slice) -> None:
         if simple:
@@ -49,8 +69,8 @@ def _pool_backward_compiled(dout: Any, shape: tuple[int, ...], winner: Any, wind
         else:
             kernels.max_pool_backward(winner[part], gradient[part], *windows, dx[part])
 
-    for_each(share_out, images(dx))
-    return channels_first(dx)
+    for_each(share_out, _pieces(dx))
+    return _batch_first_again(dx, batch_last)
 
 
 class ChannelsLastPooling(Pooling):

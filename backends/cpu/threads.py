@@ -2,7 +2,7 @@
 
 NumPy lets other threads run while it computes. A primitive cuts its work into pieces by shape alone, each piece is done
 by one thread, and sums over pieces are taken in their order, so its results are the same, bit for bit, on any number of
-cores. (A single matrix product, as in a linear layer, is OpenBLAS's own matter, and may round otherwise.)
+cores. (What NumPy's own products compute outside of them, as in `matmul`, is OpenBLAS's matter, and may round otherwise.)
 
 While pieces run, the OpenBLAS that NumPy brings is told to use one thread for each product; where it cannot be told so,
 pieces run one after the other and the products use all cores.
@@ -10,14 +10,18 @@ pieces run one after the other and the products use all cores.
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
-from collections import deque
+import weakref
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from contextvars import copy_context
 from pathlib import Path
-from typing import Any, TypeVar
+from queue import SimpleQueue
+from typing import Any, Generic, TypeVar
+
+import numpy as np
 
 from . import blas
 
@@ -43,15 +47,31 @@ def core_count() -> int:
 
 
 class _Crew:
-    """The threads of this process, and a lock so that one primitive at a time hands out pieces."""
+    """The threads of this process that help the one that hands out work, and a lock so that one primitive at a time does so."""
 
     def __init__(self) -> None:
         self.cores = core_count()
         self.lock = threading.Lock()
-        self.pool = None
+        self.jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self.helpers = 0
         if blas.is_there():
             blas.set_threads(self.cores)
-            self.pool = ThreadPoolExecutor(self.cores - 1, "gpunn-cpu") if self.cores > 1 else None
+            self.helpers = self.cores - 1
+        for number in range(self.helpers):
+            threading.Thread(target=_help, args=(self.jobs,), name=f"gpunn-cpu-{number}", daemon=True).start()
+        weakref.finalize(self, _dismiss, self.jobs, self.helpers).atexit = False
+
+
+def _help(jobs: SimpleQueue[Callable[[], None] | None]) -> None:
+    while (job := jobs.get()) is not None:
+        with suppress(Exception):  # whoever handed out the work meets it as well
+            job()
+        del job  # what it holds can be large
+
+
+def _dismiss(jobs: SimpleQueue[Callable[[], None] | None], helpers: int) -> None:
+    for _ in range(helpers):
+        jobs.put(None)
 
 
 _crew: _Crew | None = None
@@ -74,45 +94,114 @@ def gather_crew() -> _Crew:
     return _crew
 
 
+class _Job(Generic[Piece, Result]):
+    """Pieces that several threads take, one after the other, until none is left."""
+
+    def __init__(self, work: Callable[[Piece], Result], pieces: list[Piece]) -> None:
+        self.work, self.pieces = work, pieces
+        self.results: list[Any] = [None] * len(pieces)
+        self.errors: dict[int, BaseException] = {}
+        self.taken = self.helping = 0
+        self.lock = threading.Lock()
+        self.alone = threading.Lock()  # locked until the last helper has gone
+        self.alone.acquire()
+
+    def take_part(self) -> None:
+        while True:
+            with self.lock:
+                number = self.taken
+                self.taken += 1
+            if number >= len(self.pieces):
+                return
+            try:
+                self.results[number] = self.work(self.pieces[number])
+            except BaseException as error:
+                self.errors[number] = error
+                if not isinstance(error, Exception):  # Ctrl-C
+                    self.stop()
+
+    def stop(self) -> None:
+        """Hand out no more pieces."""
+        with self.lock:
+            self.taken = len(self.pieces)
+
+    def help(self) -> None:
+        """What another thread than the one that made the job does; it may come late."""
+        with self.lock:
+            if self.taken >= len(self.pieces):
+                return
+            self.helping += 1
+        try:
+            self.take_part()
+        finally:
+            with self.lock:
+                self.helping -= 1
+                if self.helping == 0:
+                    self.alone.release()
+
+    def wait_for_helpers(self) -> None:
+        self.stop()
+        with self.lock:
+            left = self.helping > 0
+        if left:
+            self.alone.acquire()
+
+
 def for_each(work: Callable[[Piece], Result], pieces: Iterable[Piece]) -> list[Result]:
-    """[work(piece) for piece in pieces], the pieces side by side; the first error is raised when all have ended."""
+    """[work(piece) for piece in pieces], the pieces side by side; the first error is raised when all have ended.
+
+    The calling thread works as well, so that little work is done before another thread has woken up.
+    """
     todo = list(pieces)
     crew = gather_crew()
     # A second thread of the user's that comes along meanwhile does its work alone, and so does a single piece.
-    if len(todo) < 2 or crew.pool is None or not crew.lock.acquire(blocking=False):
+    if len(todo) < 2 or crew.helpers == 0 or not crew.lock.acquire(blocking=False):
         return [work(piece) for piece in todo]
-    waiting = deque(range(len(todo)))
-    results: list[Any] = [None] * len(todo)
-    errors: dict[int, BaseException] = {}
-
-    def take() -> None:
-        """One piece after the other, as long as there are any: whoever is free does the next."""
-        while True:
-            try:
-                number = waiting.popleft()
-            except IndexError:
-                return
-            try:
-                results[number] = work(todo[number])
-            except BaseException as error:
-                errors[number] = error
-                if not isinstance(error, Exception):
-                    waiting.clear()  # Ctrl-C
-
-    helpers: list[Future[None]] = []
+    job = _Job(work, todo)
     try:
         blas.set_threads(1)
-        # Each helper gets a copy of the context, because NumPy keeps its error settings there.
-        helpers += [crew.pool.submit(copy_context().run, take) for _ in range(min(crew.cores, len(todo)) - 1)]
-        take()
+        for _ in range(min(crew.helpers, len(todo) - 1)):
+            # Each helper gets a copy of the context, because NumPy keeps its error settings there.
+            crew.jobs.put(functools.partial(copy_context().run, job.help))
+        job.take_part()
     finally:
-        waiting.clear()
-        wait(helpers)  # also after Ctrl-C: nobody may write to an array that its owner took back
+        job.wait_for_helpers()  # also after Ctrl-C: nobody may write to an array that its owner took back
         blas.set_threads(crew.cores)
         crew.lock.release()
-    if errors:
-        raise errors[min(errors)]
-    return results
+    if job.errors:
+        raise job.errors[min(job.errors)]
+    return job.results
+
+
+def one_core(work: Callable[[], Result]) -> Result:
+    """work(), whose products take one thread each: what OpenBLAS computes may depend on their number."""
+    crew = gather_crew()
+    if crew.helpers == 0 or not crew.lock.acquire(blocking=False):
+        return work()
+    try:
+        blas.set_threads(1)
+        return work()
+    finally:
+        blas.set_threads(crew.cores)
+        crew.lock.release()
+
+
+def share_out(work: Callable[[Any], None], pieces: int, phases: int = 1) -> None:
+    """``work(counters)`` in every thread: it calls a kernel that takes its pieces itself (see compiled/sharing.py).
+
+    For pieces that take less than a tenth of a millisecond: one at a time they would wait for Python's lock again and again.
+    ``pieces`` are those of the last of ``phases``.
+    """
+    crew = gather_crew()
+    counters = np.zeros((phases, 2), np.int64)
+
+    def help_out() -> None:
+        if counters[-1, 0] < pieces:  # else it comes too late
+            work(counters)
+
+    for _ in range(min(crew.helpers, pieces - 1)):
+        crew.jobs.put(help_out)
+    work(counters)
 
 
 def slices(length: int, step: int) -> list[slice]:

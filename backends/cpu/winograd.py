@@ -11,8 +11,8 @@ Nothing but x and w is kept for backward, which transforms x again: that takes n
 times the elements of x (F(2x2): 4 times), to memory and to read it.
 
 Rounding: the error against float64 stays below ``BUDGET[size, kernel]`` * eps * sqrt(K) * max|a| * max|b|, where a and b are the
-two operands (x and w, dout and w, or x and dout) and K the terms of a sum. Infinities and NaN spread to the whole tile, and
-an infinity becomes NaN.
+two operands (x and w, dout and w, or x and dout) and K the terms of a sum; a bias is added with one more rounding. Infinities
+and NaN spread to the whole tile, and an infinity becomes NaN.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ from .compiled.squares import LANES
 from .scratch import scratch
 from .threads import for_each, slices
 
-BUDGET = {(4, 3): 8, (6, 3): 48, (6, 5): 96}  # by the sizes of tile and kernel
+BUDGET = {(4, 3): 6, (6, 3): 32, (6, 5): 54}  # by the sizes of tile and kernel; 2.3 times the worst that was measured
 TILES = 64  # at a time: few enough to find their matrices in the cache
+READ_TILES = 16  # at a time, where they are only read
 MANY_TILES = 480  # from here on images are shared out, each with all channels; with fewer, channels
 LARGE_FILTERS = 1 << 15  # elements of a transformed place, from which on channels are shared out as well
 PARTIAL_SUMS = 8  # of the filters' gradient, where images are shared out
@@ -77,10 +78,10 @@ class Grid:
         """Whether images are shared out among the threads, and not channels."""
         return self.shape[0] > 1 and self.tiles >= MANY_TILES and self.shape[3] * self.outs <= LARGE_FILTERS
 
-    def rows(self, within: slice | None = None) -> list[slice]:
+    def rows(self, within: slice | None = None, tiles: int = TILES) -> list[slice]:
         """Rows of tiles, a few at a time: of all images, or within some rows."""
         first, last = (0, self.shape[0] * self.down) if within is None else (within.start, within.stop)
-        count = max(1, TILES // self.across)
+        count = max(1, tiles // self.across)
         count = -(-(last - first) // -(-(last - first) // count))  # as many pieces, of nearly one size
         return [slice(first + part.start, first + part.stop) for part in slices(last - first, count)]
 
@@ -148,7 +149,7 @@ def convolve(x: Any, weight: Any, bias: Any, padding: Pair, size: int, rectify: 
         for_each(all_channels, grid.rows())
     else:
         matrices = grid.matrices("V", grid.tiles, x.shape[3])
-        for_each(lambda rows: grid.read_images(x, rows, matrices, 0), grid.rows())
+        for_each(lambda rows: grid.read_images(x, rows, matrices, 0), grid.rows(tiles=READ_TILES))
         for_each(
             lambda piece: grid.write_images(matrices, 0, weight, added, rectify, piece[0], piece[1], out),
             [(rows, begin) for begin in panels for rows in grid.rows()],
@@ -162,32 +163,36 @@ class Gradients:
 
     x: Any  # (N, H, W, C)
     weight: Any  # (O, K, K, C)
-    bias: Any  # (O), with a ReLU only
+    bias: Any  # (O)
 
 
-def differentiate(
-    x: Any, weight: Any, dout: Any, rectified: Any, padding: Pair, size: int, of_input: bool, of_weight: bool
-) -> Gradients:
+def differentiate(x: Any, weight: Any, dout: Any, rectified: Any, padding: Pair, size: int, of_input: bool, of_weight: bool,
+                  of_bias: bool) -> Gradients:  # fmt: skip
     """x (N, H, W, C), weight (O, K, K, C), dout (N, OH, OW, O), contiguous float32.
 
-    ``rectified``: the outputs, where they went through a ReLU, else None.
+    ``rectified``: the outputs, where they went through a ReLU, else None. The gradients are the same, bit for bit, as those of
+    a convolution alone at a dout that went through the ReLU's own gradient.
     """
     grid = Grid(x.shape, len(weight), weight.shape[1], padding, size)
     outs = np.empty((0, 0, 0, 0), np.float32) if rectified is None else rectified
+    summed = grid.outs if of_bias or rectified is not None else 0
     found = Gradients(
         np.zeros(x.shape, np.float32) if of_input else None, np.empty(weight.shape, np.float32) if of_weight else None, None
     )
     find = _by_images if grid.by_images else _by_channels
-    totals = find(grid, x, weight, dout, outs, found)
-    if rectified is not None:
+    totals = find(grid, x, weight, dout, outs, summed, found)
+    if of_bias:
         found.bias = totals.sum(axis=0)
     return found
 
 
-def _by_images(grid: Grid, x: Any, weight: Any, dout: Any, rectified: Any, found: Gradients) -> Any:
-    """Everything for a few images, which one thread does: tiles overlap in the input's gradient."""
+def _by_images(grid: Grid, x: Any, weight: Any, dout: Any, rectified: Any, summed: int, found: Gradients) -> Any:
+    """Everything for a few images, which one thread does: tiles overlap in the input's gradient.
+
+    Returned are, as of `_by_channels`, partial sums of the gradients of the first ``summed`` outputs: of all or none.
+    """
     pieces = grid.images(PARTIAL_SUMS)
-    totals = np.zeros((len(pieces), grid.outs), np.float32)
+    totals = np.zeros((len(pieces), summed), np.float32)
     partial = np.empty((len(pieces), *weight.shape), np.float32) if found.weight is not None else None
     blocks = [
         (out, min(LANES, grid.outs - out), begin)
@@ -200,7 +205,9 @@ def _by_images(grid: Grid, x: Any, weight: Any, dout: Any, rectified: Any, found
         for rows in grid.rows(pieces[number]):
             start, count = rows.start * grid.across, grid.count(rows)
             gradients = grid.matrices("Z", count, grid.outs)
-            grid.read_gradients(dout, rectified, totals[number], rows, gradients, start)
+            total = np.zeros(summed, np.float32)
+            grid.read_gradients(dout, rectified, total, rows, gradients, start)
+            totals[number] += total
             if found.x is not None:
                 for begin in range(0, x.shape[3], LANES):
                     grid.add_gradients(gradients, start, weight, rows, begin, found.x)
@@ -221,12 +228,12 @@ def _by_images(grid: Grid, x: Any, weight: Any, dout: Any, rectified: Any, found
     return totals
 
 
-def _by_channels(grid: Grid, x: Any, weight: Any, dout: Any, rectified: Any, found: Gradients) -> Any:
+def _by_channels(grid: Grid, x: Any, weight: Any, dout: Any, rectified: Any, summed: int, found: Gradients) -> Any:
     """The matrices of all tiles first, then a few channels at a time."""
-    parts = grid.rows()
-    totals = np.zeros((len(parts), grid.outs), np.float32)
+    parts = grid.rows(tiles=READ_TILES)
+    totals = np.zeros((len(parts), summed), np.float32)
     gradients = grid.matrices("Z", grid.tiles, grid.outs)
-    matrices = grid.matrices("V", grid.tiles, x.shape[3]) if found.weight is not None else None
+    matrices: Any = grid.matrices("V", grid.tiles, x.shape[3]) if found.weight is not None else None
 
     def read(number: int) -> None:
         grid.read_gradients(dout, rectified, totals[number], parts[number], gradients, 0)

@@ -5,6 +5,7 @@ The gradients are those of K. B. Petersen and M. S. Pedersen, "The Matrix Cookbo
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from .arithmetic import unbroadcast
@@ -15,6 +16,8 @@ Needs = tuple[bool, ...]
 
 class LinearAlgebra:
     xp: Any
+    bias_relu: Callable[..., Any]
+    bias_relu_backward: Callable[..., Any]
 
     def matmul(self, a: Any, b: Any) -> tuple[Any, Any]:
         """The matrix product over the last two axes; the axes before them broadcast; a vector is a row or a column."""

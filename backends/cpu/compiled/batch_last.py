@@ -10,67 +10,87 @@ from typing import Any
 
 import numpy as np
 
+from .batch_last_order import rearrange
 from .batch_last_products import add_lanes, multiply_runs, vector_lanes
 from .compiler import compiled
 from .microkernel import panel, width
+from .sharing import done, take, wait
 
 RUN = 1024  # elements at a time, of which a few rows stay in the first cache
-TILE = 16  # images and pixels that are transposed at a time
 
 
 @compiled
-def rearrange(images: Any, out: Any, first: int, last: int, top: int, left: int) -> None:
-    """images (N, C, H * W) into rows ``first`` to ``last`` of (C, H + 2 top), a row (W + 2 left, N) each, with zeros around."""
-    count, _, pixels = images.shape
-    height, width = out.shape[1] - 2 * top, out.shape[2] - 2 * left
-    for row in range(first, last):
-        c, h = row // out.shape[1], row % out.shape[1] - top
-        target = out[c, h + top]
-        if h < 0 or h >= height:
-            target[:] = 0
-            continue
-        target[:left] = 0
-        target[left + width :] = 0
-        for n in range(0, count, TILE):
-            stop = min(n + TILE, count)
-            for w in range(width):
-                to = target[left + w]
-                for i in range(n, stop):
-                    to[i] = images[i, c, h * width + w]
+def forward(
+    source: Any, images: Any, around: Any, weight: int, weight_step: int, a_offsets: Any, b_offsets: Any, spans: Any,
+    kernel_rows: int, bias: Any, rectify: bool, out: Any, counters: Any,
+) -> None:  # fmt: skip
+    """`rearrange` ``source`` into ``images`` with zeros ``around``, unless it is empty; then `convolve`."""
+    if source.size > 0:
+        rearrange(source, images, around[0], around[1], counters)
+    convolve(images, weight, weight_step, a_offsets, b_offsets, spans, kernel_rows, 0, bias, rectify, out, counters)
+
+
+@compiled
+def backward(
+    images: Any, rectified: Any, dout: Any, masked: Any, places: Any, of_weight: Any, of_bias: Any, step: int,
+    source: Any, weight: int, weight_step: int, a_offsets: Any, b_offsets: Any, spans: Any, kernel_rows: int, top: int,
+    bias: Any, grad_x: Any, counters: Any,
+) -> None:  # fmt: skip
+    """`differentiate` if there is a part to do; then the input's gradient, if it has rows, by `convolve` of ``source``."""
+    if len(of_bias) > 0:
+        differentiate(images, rectified, dout, masked, places, of_weight, of_bias, step, counters)
+    if grad_x.shape[1] > 0:
+        convolve(
+            source, weight, weight_step, a_offsets, b_offsets, spans, kernel_rows, top, bias, False, grad_x, counters
+        )  # fmt: skip
 
 
 @compiled
 def convolve(
     images: Any, weight: int, weight_step: int, a_offsets: Any, b_offsets: Any, spans: Any, kernel_rows: int, top: int,
-    bias: Any, rectify: bool, out: Any, first: int, last: int,
+    bias: Any, rectify: bool, out: Any, counters: Any,
 ) -> None:  # fmt: skip
-    """Rows ``first`` to ``last`` of out (O, OH, OW, N) from images (C, H, W, N).
+    """out (O, OH, OW, N) from images (C, H, W, N).
 
     Filter o lies at ``weight + o weight_step``. ``spans`` holds, for columns that see the same columns of the kernel: the
     first and the last of them, where their terms begin in the tables, and how many there are for each row of the kernel.
     A term reads its factor at ``a_offsets``, and for the output at (h, w) the images at row h - ``top``, column w, plus
     ``b_offsets``; terms stand by the kernel's rows, of which those outside the image are left out.
     """
+    h = take(counters, 1)
+    while h < out.shape[1]:
+        convolve_row(
+            images, weight, weight_step, a_offsets, b_offsets, spans, kernel_rows, top, bias, rectify, out, h
+        )  # fmt: skip
+        done(counters, 1)
+        h = take(counters, 1)
+    wait(counters, 1, out.shape[1])
+
+
+@compiled
+def convolve_row(
+    images: Any, weight: int, weight_step: int, a_offsets: Any, b_offsets: Any, spans: Any, kernel_rows: int, top: int,
+    bias: Any, rectify: bool, out: Any, h: int,
+) -> None:  # fmt: skip
     outs, _, _, count = out.shape
     height, line = images.shape[1], 4 * images.shape[2] * count
     size, plane = 4 * out.shape[2] * count, 4 * out.shape[1] * out.shape[2] * count
     block = width()
-    for h in range(first, last):
-        begin, end = max(0, top - h), min(kernel_rows, top - h + height)
-        source, target = images.ctypes.data + (h - top) * line, out.ctypes.data + h * size
-        for s in range(len(spans)):
-            terms = (end - begin) * spans[s, 3]
-            table = 8 * (spans[s, 2] + begin * spans[s, 3])
-            run_end = spans[s, 1] * count
-            i = spans[s, 0] * count
-            while i < run_end:
-                i = min(i, run_end - block)  # the last block begins within the one before
-                panel(
-                    outs, terms, weight, weight_step, a_offsets.ctypes.data + table, source + 4 * i,
-                    b_offsets.ctypes.data + table, target + 4 * i, plane, 0,
-                )  # fmt: skip
-                finish(out, bias, rectify, h * out.shape[2] * count + i, block)
-                i += block
+    begin, end = max(0, top - h), min(kernel_rows, top - h + height)
+    source, target = images.ctypes.data + (h - top) * line, out.ctypes.data + h * size
+    for s in range(len(spans)):
+        terms = (end - begin) * spans[s, 3]
+        table = 8 * (spans[s, 2] + begin * spans[s, 3])
+        run_end = spans[s, 1] * count
+        i = spans[s, 0] * count
+        while i < run_end:
+            i = min(i, run_end - block)  # the last block begins within the one before
+            panel(
+                outs, terms, weight, weight_step, a_offsets.ctypes.data + table, source + 4 * i,
+                b_offsets.ctypes.data + table, target + 4 * i, plane, 0,
+            )  # fmt: skip
+            finish(out, bias, rectify, h * out.shape[2] * count + i, block)
+            i += block
 
 
 @compiled
@@ -99,55 +119,82 @@ def total_of(run: Any) -> Any:
 
 @compiled
 def differentiate(
-    images: Any, rectified: Any, dout: Any, masked: Any, b_offsets: Any, of_weight: Any, of_bias: Any, first: int,
-    last: int,
+    images: Any, rectified: Any, dout: Any, masked: Any, b_offsets: Any, of_weight: Any, of_bias: Any, step: int,
+    counters: Any,
 ) -> None:  # fmt: skip
-    """The gradients of the filters (O, C KH KW) and of the bias (O), over rows ``first`` to ``last`` of dout (O, OH, OW, N).
+    """The gradients of the filters (parts, O, C KH KW) and of the bias (parts, O), a part ``step`` rows of dout (O, OH, OW, N).
 
     Where ``rectified`` is not empty but the output, dout counts where that is not <= 0; it is then written to ``masked``,
-    which has dout's shape, or one row, to be used again. ``b_offsets`` tells where the images (C, H, W, N), padding included,
+    unless that is empty, too. ``b_offsets`` tells where the images (C, H, W, N), padding included,
     have what the kernel's places see, from the row of the output on; it is filled up to a multiple of COLUMNS. Filters
     without a place (O, 0) get no gradient.
     """
-    outs, _, across, count = dout.shape
-    run, columns = across * count, len(b_offsets)
-    lanes = vector_lanes()
-    even = run - run % lanes
-    sums = np.zeros((outs + 3) // 4 * 4 * columns * lanes, np.float32)
-    short_a, short_b = np.zeros((outs, lanes), np.float32), np.zeros((columns, lanes), np.float32)
-    short_offsets = np.arange(columns) * 4 * lanes
-    flat = images.reshape(-1)
-    zero = np.float32(0)
+    outs, height, across, count = dout.shape
+    columns, lanes = len(b_offsets), vector_lanes()
     masking = rectified.size > 0
-    of_bias[:] = 0
-    for h in range(first, last):
-        row = h if masked.shape[1] > 1 or not masking else 0
-        source = masked if masking else dout
-        for o in range(outs):
-            used = source[o, row].reshape(-1)
+    own = np.empty((outs, 1, across, count) if masking and masked.size == 0 else (0, 0, 0, 0), np.float32)
+    sums = np.empty((outs + 3) // 4 * 4 * columns * lanes, np.float32)
+    short = np.empty((outs + columns, lanes), np.float32)
+    part = take(counters, 0)
+    while part < len(of_bias):
+        sums[:] = 0
+        of_bias[part] = 0
+        for h in range(part * step, min(part * step + step, height)):
+            if not masking:
+                source, row = dout, h
+            elif masked.size > 0:
+                source, row = masked, h
+            else:
+                source, row = own, 0
             if masking:
-                output, gradient = rectified[o, h].reshape(-1), dout[o, h].reshape(-1)
-                for i in range(run):
-                    used[i] = zero if output[i] <= 0 else gradient[i]
-            of_bias[o] += total_of(used)
-        if of_weight.shape[1] == 0:
-            continue
-        step = 4 * source.shape[1] * run
-        from_a, from_b = source.ctypes.data + 4 * row * run, images.ctypes.data + 4 * h * images.shape[2] * count
-        for start in range(0, even, RUN):
-            multiply_runs(
-                outs, columns, min(RUN, even - start), from_a + 4 * start, step, from_b + 4 * start,
-                b_offsets.ctypes.data, sums.ctypes.data,
-            )  # fmt: skip
-        if even < run:
-            begin = h * images.shape[2] * count + even
-            for i in range(run - even):
-                for o in range(outs):
-                    short_a[o, i] = source[o, row].reshape(-1)[even + i]
-                for c in range(columns):
-                    short_b[c, i] = flat[begin + i + b_offsets[c] // 4]
-            multiply_runs(
-                outs, columns, lanes, short_a.ctypes.data, 4 * lanes, short_b.ctypes.data, short_offsets.ctypes.data,
-                sums.ctypes.data,
-            )  # fmt: skip
-    add_lanes(sums, outs, columns, of_weight)
+                mask(rectified, dout, source, h, row)
+            for o in range(outs):
+                of_bias[part, o] += total_of(source[o, row].reshape(-1))
+            if of_weight.shape[2] > 0:
+                multiply_row(images, source, row, h, b_offsets, sums, short)
+        add_lanes(sums, outs, columns, of_weight[part])
+        done(counters, 0)
+        part = take(counters, 0)
+    wait(counters, 0, len(of_bias))
+
+
+@compiled
+def mask(rectified: Any, dout: Any, masked: Any, h: int, row: int) -> None:
+    """Row h of dout, where ``rectified`` is not <= 0, else 0, into a row of ``masked``."""
+    zero = np.float32(0)
+    for o in range(len(dout)):
+        output, gradient, target = rectified[o, h].reshape(-1), dout[o, h].reshape(-1), masked[o, row].reshape(-1)
+        for i in range(len(target)):
+            target[i] = zero if output[i] <= 0 else gradient[i]
+
+
+@compiled
+def multiply_row(images: Any, dout: Any, row: int, h: int, b_offsets: Any, sums: Any, short: Any) -> None:
+    """Add the products of a row of dout, the output's row h, with what the kernel's places see to ``sums``.
+
+    ``short`` is memory for the end of the run that fills no vector.
+    """
+    outs, _, across, count = dout.shape
+    run, columns, lanes = across * count, len(b_offsets), vector_lanes()
+    even = run - run % lanes
+    start = h * images.shape[2] * count
+    step = 4 * dout.shape[1] * run
+    from_a, from_b = dout.ctypes.data + 4 * row * run, images.ctypes.data + 4 * start
+    for i in range(0, even, RUN):
+        multiply_runs(
+            outs, columns, min(RUN, even - i), from_a + 4 * i, step, from_b + 4 * i, b_offsets.ctypes.data,
+            sums.ctypes.data,
+        )  # fmt: skip
+    if even < run:
+        flat = images.reshape(-1)
+        short[:] = 0
+        for o in range(outs):
+            short[o, : run - even] = dout[o, row].reshape(-1)[even:]
+        for c in range(columns):
+            first = start + even + b_offsets[c] // 4
+            short[outs + c, : run - even] = flat[first : first + run - even]
+        offsets = np.arange(columns) * (4 * lanes)
+        multiply_runs(
+            outs, columns, lanes, short.ctypes.data, 4 * lanes, short[outs:].ctypes.data, offsets.ctypes.data,
+            sums.ctypes.data,
+        )  # fmt: skip

@@ -83,7 +83,9 @@ block_4, block_3, block_2, block_1 = (Intrinsic(_block(rows), __name__) for rows
 
 
 @compiled
-def multiply_runs(rows: int, columns: int, length: int, a: int, row_step: int, b: int, b_offsets: int, sums: int) -> None:
+def multiply_runs(
+    rows: int, columns: int, length: int, a: int, row_step: int, b: int, b_offsets: int, sums: int
+) -> None:
     """Add the products of ``length`` elements, lane by lane, to ``sums``, which holds a block after the other.
 
     ``length`` is a multiple of ``vector_lanes()``, at least 1. A's row r lies at ``a + r row_step``, B's column c at
@@ -115,7 +117,7 @@ def block_rows(left: int) -> int:
 
 @compiled
 def add_lanes(sums: Any, rows: int, columns: int, result: Any) -> None:
-    """What `multiply_runs` has summed up, added over its lanes: result (rows, columns or fewer, where the last were filled up)."""
+    """What `multiply_runs` has summed up, added over its lanes: result (rows, columns, less those that fill a block up)."""
     count, r, place = vector_lanes(), 0, 0
     while r < rows:
         block = block_rows(rows - r)

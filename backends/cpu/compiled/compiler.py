@@ -93,6 +93,9 @@ class Intrinsic:
         self.define = define
         self.modules = {define.__module__, module}
 
+    def __call__(self, *arguments: Any) -> Any:
+        raise TypeError("an intrinsic is called by a compiled kernel alone, not by Python")
+
     @functools.cached_property
     def _numba_type_(self) -> Any:
         from numba.core import registry

@@ -26,14 +26,14 @@ def _width(typing: Any) -> Any:
 
 
 def _rows(count: int) -> Any:
-    """The intrinsic for ``count`` rows of X: (terms, x, x_step, w, w_1, w_2, w_3, c, c_step, accumulate)."""
+    """The intrinsic for ``count`` rows of X: (terms, x, x_step, w, w_1, w_2, w_3, c, c_step, accumulate, near, far)."""
 
     def define(typing: Any, terms: Any, x: Any, x_step: Any, w: Any, w_1: Any, w_2: Any, w_3: Any, c: Any,
-               c_step: Any, accumulate: Any) -> Any:  # fmt: skip
+               c_step: Any, accumulate: Any, near: Any, far: Any) -> Any:  # fmt: skip
         from numba import types
 
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            terms, x, x_step, *starts, c, c_step, accumulate = arguments
+            terms, x, x_step, *starts, c, c_step, accumulate, near, far = arguments
             vectors = Vectors(context, builder)
             cells = [(row, q) for row in range(count) for q in range(QUAD)]
 
@@ -50,6 +50,8 @@ def _rows(count: int) -> Any:
             from_x = builder.add(x, offset)
             of_x = [vectors.load(vectors.place(from_x, x_step, row)) for row in range(count)]
             new = {}
+            for later in (near, far):
+                vectors.prefetch(builder.add(later, offset))
             for q in range(QUAD):
                 of_w = vectors.load(builder.add(starts[q], offset))
                 for row in range(count):
@@ -74,7 +76,7 @@ def _rows(count: int) -> Any:
                         builder.store(builder.fadd(builder.load(place, align=4), value), place, align=4)
             return context.get_dummy_value()
 
-        return types.void(*[types.int64] * 10), generate
+        return types.void(*[types.int64] * 12), generate
 
     return define
 
@@ -96,7 +98,7 @@ def _sums(vectors: Vectors, four: list[Any]) -> Any:
         length = half
     a, b, c, d = four
     pairs = [builder.fadd(chosen(p, q, [0, 4, 1, 5]), chosen(p, q, [2, 6, 3, 7])) for p, q in ((a, b), (c, d))]
-    return builder.fadd(chosen(*pairs, [0, 1, 4, 5]), chosen(*pairs, [2, 3, 6, 7]))
+    return builder.fadd(chosen(pairs[0], pairs[1], [0, 1, 4, 5]), chosen(pairs[0], pairs[1], [2, 3, 6, 7]))
 
 
 lane_count = Intrinsic(_width, __name__)
@@ -105,22 +107,22 @@ rows_6, rows_4, rows_2, rows_1 = (Intrinsic(_rows(count), __name__) for count in
 
 @compiled
 def dots(rows: int, terms: int, x: int, x_step: int, w: int, w_1: int, w_2: int, w_3: int, c: int, c_step: int,
-         accumulate: int) -> None:  # fmt: skip
+         accumulate: int, near: int, far: int) -> None:  # fmt: skip
     """C (rows, 4) (+)= X (rows, terms) times the four rows of W that begin at w, w_1, w_2 and w_3, transposed.
 
     Row r of X lies at ``x + r x_step``, of C at ``c + r c_step``: all in bytes. ``terms`` is a multiple of ``lane_count()``,
-    and at least that. ``accumulate`` 0 overwrites C.
+    and at least that. ``accumulate`` 0 overwrites C. ``near`` and ``far`` are where two rows lie that are needed later.
     """
     r = 0
     if lane_count() == 16:  # which has the registers for it
         while r + 6 <= rows:
-            rows_6(terms, x + r * x_step, x_step, w, w_1, w_2, w_3, c + r * c_step, c_step, accumulate)
+            rows_6(terms, x + r * x_step, x_step, w, w_1, w_2, w_3, c + r * c_step, c_step, accumulate, near, far)
             r += 6
         if r + 4 <= rows:
-            rows_4(terms, x + r * x_step, x_step, w, w_1, w_2, w_3, c + r * c_step, c_step, accumulate)
+            rows_4(terms, x + r * x_step, x_step, w, w_1, w_2, w_3, c + r * c_step, c_step, accumulate, near, far)
             r += 4
     while r + 2 <= rows:
-        rows_2(terms, x + r * x_step, x_step, w, w_1, w_2, w_3, c + r * c_step, c_step, accumulate)
+        rows_2(terms, x + r * x_step, x_step, w, w_1, w_2, w_3, c + r * c_step, c_step, accumulate, near, far)
         r += 2
     if r < rows:
-        rows_1(terms, x + r * x_step, x_step, w, w_1, w_2, w_3, c + r * c_step, c_step, accumulate)
+        rows_1(terms, x + r * x_step, x_step, w, w_1, w_2, w_3, c + r * c_step, c_step, accumulate, near, far)

@@ -17,6 +17,7 @@ from .squares import LANES, STEP, transpose, vector_lanes
 TERMS = 256  # that are summed at a time: their filters stay in the cache
 ROWS = 60  # places at a time, a multiple of the micro-kernel's 6
 PIXELS = 256  # that are summed at a time, in the gradient of the filters
+BLOCK = 64  # pixels whose gradients are added up before they join the total, in the gradient of the bias
 
 
 @compiled
@@ -136,20 +137,25 @@ def read_gradients(dout: Any, rectified: Any, made: Any, totals: Any) -> None:
     Where ``rectified`` (M, O), the results of a ReLU, is not empty, the gradient is zero where they are.
     """
     count, outs = dout.shape
-    for i in range(count):
-        source, target = dout[i], made[i]
-        if rectified.size > 0:
-            result = rectified[i]
-            for lane in range(outs):
-                value = np.float32(0) if result[lane] <= 0 else source[lane]
-                target[lane] = value
-                totals[lane] += value
-        else:
-            for lane in range(outs):
-                target[lane] = source[lane]
-                totals[lane] += source[lane]
-        for lane in range(outs, made.shape[1]):
-            target[lane] = 0
+    total = np.empty(outs, np.float32)
+    for first in range(0, count, BLOCK):
+        total[:] = 0
+        for i in range(first, min(first + BLOCK, count)):
+            source, target = dout[i], made[i]
+            if rectified.size > 0:
+                result = rectified[i]
+                for lane in range(outs):
+                    value = np.float32(0) if result[lane] <= 0 else source[lane]
+                    target[lane] = value
+                    total[lane] += value
+            else:
+                for lane in range(outs):
+                    target[lane] = source[lane]
+                    total[lane] += source[lane]
+            for lane in range(outs, made.shape[1]):
+                target[lane] = 0
+        for lane in range(outs):
+            totals[lane] += total[lane]
 
 
 @compiled

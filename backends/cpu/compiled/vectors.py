@@ -56,6 +56,21 @@ class Vectors:
     def store(self, value: Any, address: Any) -> None:
         self.builder.store(value, self.builder.inttoptr(address, self.kind.as_pointer()), align=4)
 
+    def store_beside_caches(self, value: Any, address: Any) -> None:
+        """To memory, at an address that is a multiple of the vector's bytes; what is there is not read first."""
+        stored = self.builder.store(value, self.builder.inttoptr(address, self.kind.as_pointer()), align=self.bytes)
+        stored.set_metadata("nontemporal", self.builder.module.add_metadata([self._first.type(1)]))
+
+    def prefetch(self, address: Any) -> None:
+        """Begin to bring what lies there, if anything does, into the second cache."""
+        from llvmlite import ir
+
+        byte, small, name = ir.IntType(8).as_pointer(), ir.IntType(32), "llvm.prefetch"
+        known = self.builder.module.globals.get(name)
+        kind = ir.FunctionType(ir.VoidType(), [byte, small, small, small])
+        function = known or ir.Function(self.builder.module, kind, name)
+        self.builder.call(function, [self.builder.inttoptr(address, byte), small(0), small(2), small(1)])
+
     def load_integer(self, address: Any) -> Any:
         return self.builder.load(self.builder.inttoptr(address, self.integer.as_pointer()))
 

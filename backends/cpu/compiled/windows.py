@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from .compiler import compiled
+
+BLOCK = 64  # rows that are added up before they join the total
 
 
 @compiled
@@ -33,8 +37,13 @@ def scatter(columns: Any, images: Any, kernel: Any, stride: Any, dilation: Any, 
 
 @compiled
 def sum_rows(rows: Any, total: Any) -> None:
-    """Add (M, C), row by row, to ``total`` (C)."""
-    for row in range(len(rows)):
-        values = rows[row]
+    """Add (M, C) to ``total`` (C), in blocks: the order of `activation.bias_relu_backward`, so that the sums have the same bits."""
+    block_total = np.empty(len(total), total.dtype)
+    for first in range(0, len(rows), BLOCK):
+        block_total[:] = 0
+        for row in range(first, min(first + BLOCK, len(rows))):
+            values = rows[row]
+            for lane in range(len(total)):
+                block_total[lane] += values[lane]
         for lane in range(len(total)):
-            total[lane] += values[lane]
+            total[lane] += block_total[lane]

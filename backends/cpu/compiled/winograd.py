@@ -40,7 +40,7 @@ from .winograd_matrices import (
 )
 
 TILE = 36 * LANES  # floats of the largest tile
-CHUNK = 128  # channels that are summed at a time, two panels, so that their transformed filters stay in the cache
+CHUNK = LANES  # channels that are summed at a time, a panel, so that their transformed filters stay in the cache
 TERMS = 256  # tiles that are summed at a time
 
 
@@ -102,6 +102,18 @@ def read_square_where_positive(
 
 
 @compiled
+def add_square(images: Any, n: int, top: int, left: int, extent: int, begin: int, totals: Any) -> None:
+    """Add a square of an image to ``totals``, by channel, in the order of `read_square_where_positive`."""
+    channels = min(LANES, images.shape[3] - begin)
+    total = totals[begin : begin + channels]
+    for a in range(min(extent, images.shape[1] - top)):
+        for b in range(min(extent, images.shape[2] - left)):
+            source = images[n, top + a, left + b, begin : begin + channels]
+            for lane in range(channels):
+                total[lane] += source[lane]
+
+
+@compiled
 def read_images(images: Any, matrices: Any, first: int, last: int, start: int, across: int, down: int, top: int, left: int,
                 size: int, kernel: int, memory: Any) -> None:  # fmt: skip
     """B' x B: ``images`` (N, H, W, C), padded by ``top`` and ``left``."""
@@ -132,8 +144,8 @@ def read_gradients(images: Any, rectified: Any, totals: Any, matrices: Any, firs
                    down: int, size: int, kernel: int, memory: Any) -> None:  # fmt: skip
     """A dy A': ``images`` (N, OH, OW, O), the output's gradient.
 
-    ``rectified`` are the outputs where they went through a ReLU, else it is empty; only with it are the gradients that got
-    through added to ``totals`` (O).
+    ``rectified`` are the outputs where they went through a ReLU, else it is empty. The gradients that got through are added to
+    ``totals`` (O), which may be empty where ``rectified`` is.
     """
     outs = size - kernel + 1
     height, breadth, channels = images.shape[1], images.shape[2], images.shape[3]
@@ -153,6 +165,8 @@ def read_gradients(images: Any, rectified: Any, totals: Any, matrices: Any, firs
                     next_row, next_column = 4 * breadth * channels, 4 * channels
                 else:
                     read_square(images, n, y, x, outs, begin, tile)
+                if rectified.size == 0 and totals.size > 0:
+                    add_square(images, n, y, x, outs, begin, totals)
                 if kernel == 5:
                     output_6_of_5_adjoint(source, next_row, next_column, target, size * step, step, scratch)
                 elif size == 6:
@@ -212,8 +226,6 @@ def multiply_filters(matrices: Any, filters: Any, begin: int, of_inputs: bool, f
     terms = len(filters) if of_inputs else filters.shape[3]
     place_step = matrices.shape[2] * STEP
     from_a, from_b = offsets(CHUNK, 4), offsets(CHUNK, STEP)
-    for k in range(LANES, CHUNK):
-        from_a[k] += places * place_step - STEP  # in the next panel
     for chunk in range(0, terms, CHUNK):
         end = min(chunk + CHUNK, terms)
         if not of_inputs:
@@ -232,6 +244,7 @@ def multiply_filters(matrices: Any, filters: Any, begin: int, of_inputs: bool, f
                 transform_filter(tile.ctypes.data, kernel * STEP, STEP, target, step, size, kernel, scratch)
         for p in range(places):
             a = matrices[chunk // LANES].ctypes.data + p * place_step + first * STEP
+            fetch(a + place_step, tiles * STEP)  # of the next place
             for j in range(0, LANES, width()):
                 b = transformed.ctypes.data + p * step + 4 * j
                 c = products + p * (tiles | 1) * STEP + 4 * j

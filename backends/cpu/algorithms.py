@@ -16,6 +16,11 @@ GAIN = 0.85  # Winograd is taken if it costs less than this part of the definiti
 FEW_CHANNELS, MANY_IMAGES, WIDEST_BLOCK = 16, 16, 64  # whose lanes are images
 FEW_INPUTS, FEW_OUTPUTS, SMALL_KERNEL = 4, 8, 7
 
+# The same where kernels are not compiled: products by OpenBLAS, of forward and backward together.
+MULTIPLIED_BY_BLAS = 1.1  # in a small product, beside one in a large product
+TRANSFORMED_BY_BLAS, FILTER_BY_BLAS = 50, 45
+OVERHEAD_BY_BLAS = 3e7
+
 
 def choose(
     shape: tuple[int, ...], weight_shape: tuple[int, ...], stride: Pair, padding: Pair, dilation: Pair, dtype: str
@@ -24,9 +29,7 @@ def choose(
 
     GPUNN_CONV=direct rules Winograd out, whose results are less exact; ValueError where it is neither that nor "auto".
     """
-    allowed = os.environ.get("GPUNN_CONV") or "auto"
-    if allowed not in ("auto", "direct"):
-        raise ValueError(f"GPUNN_CONV={allowed} is no choice of algorithms; set it to auto or direct")
+    allowed = _allowed()
     n, channels, height, width = shape
     outs, _, *kernel = weight_shape
     if dtype != "float32":
@@ -45,6 +48,32 @@ def choose(
     best = min(costs, key=lambda size: costs[size])
     definition = kernel[0] ** 2 * n * rows * columns * channels * whole(outs)
     return f"winograd {best}" if costs[best] < GAIN * definition else "implicit"
+
+
+def choose_by_blas(
+    shape: tuple[int, ...], weight_shape: tuple[int, ...], stride: Pair, padding: Pair, dilation: Pair, dtype: str
+) -> str:
+    """ "winograd 6", "winograd 4" or "im2col", where kernels are not compiled; GPUNN_CONV as for `choose`."""
+    allowed = _allowed()
+    (n, channels, *image), (outs, _, *kernel) = shape, weight_shape
+    plain = stride == (1, 1) and dilation == (1, 1) and kernel in ([3, 3], [5, 5])
+    if dtype != "float32" or allowed == "direct" or not plain:
+        return "im2col"
+    rows, columns = output_size((image[0], image[1]), (kernel[0], kernel[1]), stride, padding)
+    costs = {}
+    for size in [size for size in (4, 6) if size > kernel[0]]:
+        tiles = n * -(-rows // (size - kernel[0] + 1)) * -(-columns // (size - kernel[0] + 1))
+        each = MULTIPLIED_BY_BLAS * channels * outs + TRANSFORMED_BY_BLAS * (channels + outs)
+        costs[size] = size * size * (tiles * each + FILTER_BY_BLAS * channels * outs) + OVERHEAD_BY_BLAS
+    best = min(costs, key=lambda size: costs[size])
+    return f"winograd {best}" if costs[best] < kernel[0] ** 2 * n * rows * columns * channels * outs else "im2col"
+
+
+def _allowed() -> str:
+    allowed = os.environ.get("GPUNN_CONV") or "auto"
+    if allowed not in ("auto", "direct"):
+        raise ValueError(f"GPUNN_CONV={allowed} is no choice of algorithms; set it to auto or direct")
+    return allowed
 
 
 def _fills_blocks(shape: tuple[int, ...], kernel: list[int], padding: Pair) -> bool:

@@ -13,9 +13,9 @@ import numpy as np
 from ..geometry import Pair, effective_kernel
 from ..reference.convolution import Convolution, Needs
 from ..reference.reduction import accumulator
-from . import batch_last, direct, implicit, winograd
+from . import batch_last, direct, implicit, winograd, winograd_by_blas
 from .activation import pieces
-from .algorithms import choose
+from .algorithms import choose, choose_by_blas
 from .compiled import is_available
 from .compiled.windows import sum_rows
 from .layout import channels_first, channels_last
@@ -23,12 +23,12 @@ from .threads import for_each, slices
 from .windows import Windows
 
 PARTIAL_SUMS = 4  # of the weights' gradient: enough to share among a few threads, few enough to keep in memory
-COMPILED = ("implicit", "winograd 4", "winograd 6")
+CHANNELS_LAST = ("implicit", "winograd 4", "winograd 6")  # algorithms that keep what `_Convolved` says
 MANY_GROUPS = 8  # from here on the einsum of the reference is quicker than a product a group
 
 
 class _Convolved(NamedTuple):
-    """What backward needs of a convolution by compiled kernels, with the channels last; ``out`` where it went through a ReLU."""
+    """What backward needs of a convolution with the channels last; ``out`` where it went through a ReLU."""
 
     algorithm: str
     x: Any  # (N, H, W, C)
@@ -71,7 +71,7 @@ class ChannelsLastConvolution(Convolution):
         algorithm = self._algorithm(x, weight, bias, stride, padding, dilation)
         if algorithm == "batch last":
             return batch_last.convolve(x, weight, bias, padding, rectify=False)
-        if algorithm in COMPILED:
+        if algorithm in CHANNELS_LAST:
             return _convolve(algorithm, x, weight, bias, stride, padding, dilation, rectify=False)
         saved = (algorithm, x, weight, bias is not None, stride, padding, dilation)
         if algorithm == "direct":
@@ -103,15 +103,16 @@ class ChannelsLastConvolution(Convolution):
             algorithm = self._algorithm(x, weight, bias, stride, padding, dilation)
             if algorithm == "batch last":
                 return batch_last.convolve(x, weight, bias, padding, rectify=True)
-            if algorithm in COMPILED:
+            if algorithm in CHANNELS_LAST:
                 return _convolve(algorithm, x, weight, bias, stride, padding, dilation, rectify=True)
         return super().conv2d_relu(x, weight, bias, stride, padding, dilation, groups)
 
     def _algorithm(self, x: Any, weight: Any, bias: Any, stride: Pair, padding: Pair, dilation: Pair) -> str:
-        """What `choose` says, where kernels are compiled and all operands have one dtype."""
-        if not is_available() or weight.dtype != x.dtype or (bias is not None and bias.dtype != x.dtype):
+        """What `choose` says, or `choose_by_blas`, where all operands have one dtype."""
+        if weight.dtype != x.dtype or (bias is not None and bias.dtype != x.dtype):
             return "im2col"
-        return choose(x.shape, weight.shape, stride, padding, dilation, str(x.dtype))
+        decide = choose if is_available() else choose_by_blas
+        return decide(x.shape, weight.shape, stride, padding, dilation, str(x.dtype))
 
     def conv2d_backward(self, saved: Any, dout: Any, needs: Needs = (True, True, True)) -> tuple[Any, ...]:
         if isinstance(saved, batch_last.Saved):
@@ -153,7 +154,8 @@ class ChannelsLastConvolution(Convolution):
         if saved.algorithm.startswith("winograd"):
             size = int(saved.algorithm.split()[1])
             wanted = needs[0], needs[1], wants_bias
-            found = winograd.differentiate(x, weight, grad_out, saved.out, saved.padding, size, *wanted)
+            differentiate = (winograd if is_available() else winograd_by_blas).differentiate
+            found = differentiate(x, weight, grad_out, saved.out, saved.padding, size, *wanted)
             return _first(found.x), _first(found.weight), found.bias
         out, window = saved.out, (saved.stride, saved.padding, saved.dilation)
         if needs[0] and out is not None:  # both gradients take what got through the ReLU
@@ -233,7 +235,8 @@ def _convolve(
     if algorithm == "implicit":
         out = implicit.convolve(rows, filters, bias, stride, padding, dilation, rectify)
     else:
-        out = winograd.convolve(rows, filters, bias, padding, int(algorithm.split()[1]), rectify)
+        convolve = (winograd if is_available() else winograd_by_blas).convolve
+        out = convolve(rows, filters, bias, padding, int(algorithm.split()[1]), rectify)
     kept = out if rectify else None
     return channels_first(out), _Convolved(
         algorithm, rows, filters, kept, bias is not None, stride, padding, dilation

@@ -146,7 +146,9 @@ class _Tiles:
         else:
             region = scratch("region", (images, height, width, channels))
             region.fill(0)
-            taken = [slice(some.start - first, some.stop - first) for some, first in zip(inside, (top, left), strict=True)]
+            taken = [
+                slice(some.start - first, some.stop - first) for some, first in zip(inside, (top, left), strict=True)
+            ]
             region[:, inside[0], inside[1]] = source[part.images, taken[0], taken[1]]
         of_image, of_row, of_column, of_channel = region.strides
         squares = np.lib.stride_tricks.as_strided(

@@ -159,22 +159,37 @@ def _digest(module: str) -> str:
 
 @functools.cache
 def _announce_compilation() -> None:
-    """Say once in a process that kernels are compiled, when the first really is, and not read from disk."""
+    """Say once in a process that kernels are compiled, when the first really is, and not read from disk; count them on a terminal."""
     from numba.core import event
+    from tqdm import tqdm
 
     class Announcement(event.Listener):
-        said = False
+        bar: Any = None
+        under_way = 0  # a kernel that calls another one waits for it
 
         def on_start(self, event: Any) -> None:
-            ours = any(event.data.get("dispatcher") is dispatcher for dispatcher in _dispatchers.values())
-            if ours and not Announcement.said:
-                Announcement.said = True
+            if not _is_ours(event):
+                return
+            self.under_way += 1
+            if self.bar is None:
                 logger.warning("compiling CPU kernels, first run only")
+                # disable=None: nothing where standard error is no terminal.
+                self.bar = tqdm(desc="compiling", unit=" kernels", leave=False, delay=0.3, disable=None)
+            self.bar.refresh()
 
         def on_end(self, event: Any) -> None:
-            pass
+            if not _is_ours(event):
+                return
+            self.under_way -= 1
+            self.bar.update()
+            if self.under_way == 0:
+                self.bar.clear()  # the line belongs to whoever writes next
 
     event.register("numba:compile", Announcement())
+
+
+def _is_ours(event: Any) -> bool:
+    return any(event.data.get("dispatcher") is dispatcher for dispatcher in _dispatchers.values())
 
 
 class _Writable:

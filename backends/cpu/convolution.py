@@ -238,9 +238,7 @@ def _convolve(
         convolve = (winograd if is_available() else winograd_by_blas).convolve
         out = convolve(rows, filters, bias, padding, int(algorithm.split()[1]), rectify)
     kept = out if rectify else None
-    return channels_first(out), _Convolved(
-        algorithm, rows, filters, kept, bias is not None, stride, padding, dilation
-    )
+    return channels_first(out), _Convolved(algorithm, rows, filters, kept, bias is not None, stride, padding, dilation)
 
 
 def _first(gradient: Any) -> Any:

@@ -84,9 +84,7 @@ def _in_blocks(table: Any) -> Any:
     return np.concatenate([table, np.repeat(table[-1:], -len(table) % BLOCK)]).astype(np.int64)
 
 
-def convolve(
-    x: Any, weight: Any, bias: Any, stride: Pair, padding: Pair, dilation: Pair, rectify: bool = False
-) -> Any:
+def convolve(x: Any, weight: Any, bias: Any, stride: Pair, padding: Pair, dilation: Pair, rectify: bool = False) -> Any:
     """x (N, H, W, C) and weight (O, KH, KW, C), contiguous float32; bias (O) or None: out (N, OH, OW, O).
 
     ``rectify``: max(0, out).
@@ -112,9 +110,7 @@ def _convolve(x: Any, windows: Windows, packed: Any, bias: Any, rectify: bool, o
     return out
 
 
-def input_gradient(
-    dout: Any, weight: Any, shape: tuple[int, ...], stride: Pair, padding: Pair, dilation: Pair
-) -> Any:
+def input_gradient(dout: Any, weight: Any, shape: tuple[int, ...], stride: Pair, padding: Pair, dilation: Pair) -> Any:
     """dout (N, OH, OW, O), weight (O, KH, KW, C): the gradient of x, which has ``shape`` (N, H, W, C).
 
     With stride 1 it is the convolution of dout, with as much padding as makes it fit, with the filters turned by half. Any other

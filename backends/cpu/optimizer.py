@@ -1,4 +1,7 @@
-"""Optimizer steps in one pass over each array, large arrays in pieces and small ones several to a piece."""
+"""Optimizer steps in one pass over each array, large arrays in pieces and small ones several to a piece.
+
+Where kernels are not compiled, a step takes several passes, over pieces that stay in the cache from one to the next.
+"""
 
 from __future__ import annotations
 
@@ -40,11 +43,14 @@ class OnePassOptimizers(Optimizers):
             kernel = kernels.sgd_momentum
             keep, take = (0.0, 1.0) if first_step else (momentum, 1 - dampening)
             numbers += [keep, take, momentum if nesterov else 0.0]
-        for i in one_pass(kernel, lists, numbers):
-            super().sgd_(
-                [params[i]],
-                [grads[i]],
-                None if momentum_buffers is None else [momentum_buffers[i]],
+        descend = super().sgd_
+
+        def work(lines: Lines) -> None:
+            param, grad, *buffer = lines
+            descend(
+                [param],
+                [grad],
+                buffer or None,
                 lr=lr,
                 momentum=momentum,
                 dampening=dampening,
@@ -53,6 +59,8 @@ class OnePassOptimizers(Optimizers):
                 maximize=maximize,
                 first_step=first_step,
             )
+
+        for_each(work, in_cache(lists, one_pass(kernel, lists, numbers)))
 
     def adam_(
         self,
@@ -75,14 +83,21 @@ class OnePassOptimizers(Optimizers):
         numbers = [-1.0 if maximize else 1.0, 0.0 if decoupled else weight_decay, lr / (1 - beta1**step)]
         numbers += [beta1, 1 - beta1, beta2, 1 - beta2, math.sqrt(1 - beta2**step), eps, shrink]
         lists = [params, grads, exp_avgs, exp_avg_sqs]
-        left = range(len(params)) if max_exp_avg_sqs is not None else one_pass(kernels.adam, lists, numbers)
-        for i in left:
-            super().adam_(
-                [params[i]],
-                [grads[i]],
-                [exp_avgs[i]],
-                [exp_avg_sqs[i]],
-                None if max_exp_avg_sqs is None else [max_exp_avg_sqs[i]],
+        if max_exp_avg_sqs is None:
+            left = one_pass(kernels.adam, lists, numbers)
+        else:
+            left = list(range(len(params)))
+            lists.append(max_exp_avg_sqs)
+        descend = super().adam_
+
+        def work(lines: Lines) -> None:
+            param, grad, average, average_square, *largest = lines
+            descend(
+                [param],
+                [grad],
+                [average],
+                [average_square],
+                largest or None,
                 lr=lr,
                 beta1=beta1,
                 beta2=beta2,
@@ -92,6 +107,8 @@ class OnePassOptimizers(Optimizers):
                 step=step,
                 maximize=maximize,
             )
+
+        for_each(work, in_cache(lists, left))
 
 
 def one_pass(kernel: Callable[..., None], lists: Sequence[Arrays], numbers: Sequence[float]) -> list[int]:
@@ -110,7 +127,7 @@ def one_pass(kernel: Callable[..., None], lists: Sequence[Arrays], numbers: Sequ
             continue
         lines, copied = _lines(arrays)
         copies += copied
-        for piece in _pieces(lines):
+        for piece in _pieces(lines, CACHE_BYTES):
             if filled >= CACHE_BYTES:
                 groups.append([])
                 filled = 0
@@ -128,10 +145,26 @@ def one_pass(kernel: Callable[..., None], lists: Sequence[Arrays], numbers: Sequ
     return left
 
 
-def _pieces(lines: Lines) -> list[Lines]:
-    if lines[0].nbytes <= CACHE_BYTES:
+def in_cache(lists: Sequence[Arrays], chosen: Sequence[int]) -> list[Lines]:
+    """The chosen entries for steps of several passes: lines so short that all of them stay in the cache meanwhile.
+
+    Entries whose arrays differ in dtype or memory order are left whole.
+    """
+    found = []
+    for i in chosen:
+        arrays = tuple(arrays[i] for arrays in lists)
+        alike = all(array.dtype == arrays[0].dtype and _steps(array) == _steps(arrays[0]) for array in arrays)
+        lines = [as_line(array) for array in arrays] if alike else [None]
+        whole = any(line is None for line in lines)
+        found += [arrays] if whole else _pieces(tuple(lines), CACHE_BYTES // (2 * len(lines)))
+    return found
+
+
+def _pieces(lines: Lines, size: int) -> list[Lines]:
+    """In pieces of ``size`` bytes of each line."""
+    if lines[0].nbytes <= size:
         return [lines]
-    return [tuple(line[part] for line in lines) for part in slices(len(lines[0]), CACHE_BYTES // lines[0].itemsize)]
+    return [tuple(line[part] for line in lines) for part in slices(len(lines[0]), size // lines[0].itemsize)]
 
 
 def _lines(arrays: tuple[Any, ...]) -> tuple[Lines, list[tuple[Any, Any]]]:

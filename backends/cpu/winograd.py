@@ -177,7 +177,9 @@ def differentiate(x: Any, weight: Any, dout: Any, rectified: Any, padding: Pair,
     outs = np.empty((0, 0, 0, 0), np.float32) if rectified is None else rectified
     summed = grid.outs if of_bias or rectified is not None else 0
     found = Gradients(
-        np.zeros(x.shape, np.float32) if of_input else None, np.empty(weight.shape, np.float32) if of_weight else None, None
+        np.zeros(x.shape, np.float32) if of_input else None,
+        np.empty(weight.shape, np.float32) if of_weight else None,
+        None,
     )
     find = _by_images if grid.by_images else _by_channels
     totals = find(grid, x, weight, dout, outs, summed, found)
@@ -256,13 +258,10 @@ def _by_channels(grid: Grid, x: Any, weight: Any, dout: Any, rectified: Any, sum
     for_each(read, range(len(parts)))
     if found.x is not None:
         images = grid.images(-(-grid.tiles // TILES))
-        for_each(
-            differentiate_channels, [(rows, begin) for begin in range(0, x.shape[3], LANES) for rows in images]
-        )
+        for_each(differentiate_channels, [(rows, begin) for begin in range(0, x.shape[3], LANES) for rows in images])
     if matrices is not None:
         for_each(
             differentiate_filters,
             [(out, begin) for out in range(0, grid.outs, LANES) for begin in range(0, x.shape[3], LANES)],
         )
     return totals
-

@@ -106,6 +106,7 @@ def test_against_the_reference(case: Any, dtype: str, layout: str) -> None:
 
 
 ALGORITHMS = [
+    ("batch last", (33, 6, 14, 14), (16, 6, 5, 5), "float32"),
     ("direct", (33, 1, 14, 14), (6, 1, 5, 5), "float32"),
     ("implicit", (33, 6, 14, 14), (70, 6, 5, 5), "float32"),
     ("implicit", (5, 65, 9, 8), (16, 65, 3, 3), "float32"),

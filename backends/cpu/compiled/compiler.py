@@ -174,7 +174,7 @@ def _announce_compilation() -> None:
             if self.bar is None:
                 logger.warning("compiling CPU kernels, first run only")
                 # disable=None: nothing where standard error is no terminal.
-                self.bar = tqdm(desc="compiling", unit=" kernels", leave=False, delay=0.3, disable=None)
+                self.bar = tqdm(desc="compiling", unit=" kernels", leave=False, disable=None)
             self.bar.refresh()
 
         def on_end(self, event: Any) -> None:

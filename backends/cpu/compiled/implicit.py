@@ -66,7 +66,7 @@ def pack_filters(filters: Any, begin: int, packed: Any) -> None:
 
 @compiled
 def pack_turned_filters(filters: Any, begin: int, packed: Any) -> None:
-    """``packed`` (KH KW O, LANES): the filters (O, KH, KW, C) turned by half, channels from ``begin`` on; zeros behind the last."""
+    """``packed`` (KH KW O, LANES): the filters (O, KH, KW, C) turned by half, channels from ``begin`` on; zeros behind them."""
     outs, height, breadth, channels = filters.shape
     count = min(LANES, channels - begin)
     for u in range(height):

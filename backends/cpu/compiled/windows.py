@@ -37,7 +37,7 @@ def scatter(columns: Any, images: Any, kernel: Any, stride: Any, dilation: Any, 
 
 @compiled
 def sum_rows(rows: Any, total: Any) -> None:
-    """Add (M, C) to ``total`` (C), in blocks: the order of `activation.bias_relu_backward`, so that the sums have the same bits."""
+    """Add (M, C) to ``total`` (C), in the order of `activation.bias_relu_backward`, so that the sums have the same bits."""
     block_total = np.empty(len(total), total.dtype)
     for first in range(0, len(rows), BLOCK):
         block_total[:] = 0

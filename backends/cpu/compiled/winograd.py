@@ -189,7 +189,7 @@ def transform_filter(source: int, down: int, across: int, target: int, step: int
 
 @compiled
 def turn_filters(filters: Any, begin: int, first: int, last: int, turned: Any) -> None:
-    """``turned`` (KH KW, CHUNK + 1, LANES): channels from ``first`` to ``last`` of the filters from ``begin`` on; zeros behind them."""
+    """``turned`` (KH KW, CHUNK + 1, LANES): channels ``first`` to ``last`` of the filters from ``begin`` on; zeros behind."""
     count, kernel, channels = min(LANES, len(filters) - begin), filters.shape[1], filters.shape[3]
     side = vector_lanes()
     for row in range(begin * kernel * kernel, (begin + count) * kernel * kernel):  # they lie far from each other
@@ -213,8 +213,8 @@ def multiply_filters(matrices: Any, filters: Any, begin: int, of_inputs: bool, f
                      memory: Any) -> None:  # fmt: skip
     """Products over channels of the tiles from ``first`` to ``last`` with the filters, into the head of ``memory``.
 
-    ``filters`` are (O, KH, KW, C). The products are (size * size, tiles | 1, LANES): of the filters from ``begin`` on, summed over
-    their channels; or with ``of_inputs``, of the channels from ``begin`` on, summed over the filters.
+    ``filters`` are (O, KH, KW, C). The products are (size * size, tiles | 1, LANES): of the filters from ``begin`` on, summed
+    over their channels; or with ``of_inputs``, of the channels from ``begin`` on, summed over the filters.
     """
     places, tiles, kernel = size * size, last - first, filters.shape[1]
     products = memory.ctypes.data
@@ -254,7 +254,7 @@ def multiply_filters(matrices: Any, filters: Any, begin: int, of_inputs: bool, f
 @compiled
 def write_images(images: Any, bias: Any, rectify: bool, begin: int, first: int, last: int, across: int, down: int,
                  size: int, kernel: int, memory: Any) -> None:  # fmt: skip
-    """A' m A + bias, from the products at the head of ``memory``, into channels from ``begin`` on of ``images`` (N, OH, OW, O)."""
+    """A' m A + bias, from the products in ``memory``, into channels from ``begin`` on of ``images`` (N, OH, OW, O)."""
     outs, tiles = size - kernel + 1, ((last - first) * across) | 1
     tile = memory[len(memory) - 2 * TILE :]
     scratch = tile[TILE:].ctypes.data
@@ -289,7 +289,7 @@ def write_images(images: Any, bias: Any, rectify: bool, begin: int, first: int, 
 @compiled
 def add_gradients(images: Any, begin: int, first: int, last: int, across: int, down: int, top: int, left: int, size: int,
                   kernel: int, memory: Any) -> None:  # fmt: skip
-    """Add B q B', of tiles that overlap, from the products in ``memory`` to channels from ``begin`` on of ``images`` (N, H, W, C)."""
+    """Add B q B', of tiles that overlap, to channels from ``begin`` on of ``images`` (N, H, W, C)."""
     outs, tiles = size - kernel + 1, ((last - first) * across) | 1
     tile = memory[len(memory) - 2 * TILE :]
     scratch = tile[TILE:].ctypes.data

@@ -43,8 +43,6 @@ G_6_OF_5: Matrix = [
 ]
 
 
-
-
 def _transform(matrix: Matrix) -> Intrinsic:
     return Intrinsic(square(matrix), __name__)
 

@@ -14,12 +14,14 @@ TILES = 64  # for which they are transformed at a time
 OVERHEAD = 2e6  # of the calls
 GAIN = 0.85  # Winograd is taken if it costs less than this part of the definition
 FEW_CHANNELS, MANY_IMAGES, WIDEST_BLOCK = 16, 16, 64  # whose lanes are images
+MANY_TERMS = 16  # of an output, below which its arithmetic is too little to matter
 FEW_INPUTS, FEW_OUTPUTS, SMALL_KERNEL = 4, 8, 7
 
 # The same where kernels are not compiled: products by OpenBLAS, of forward and backward together.
 MULTIPLIED_BY_BLAS = 1.1  # in a small product, beside one in a large product
 TRANSFORMED_BY_BLAS, FILTER_BY_BLAS = 50, 45
 OVERHEAD_BY_BLAS = 3e7
+MOST_TILES = 4096  # of an image: backward keeps the matrices of all
 
 
 def choose(
@@ -35,7 +37,13 @@ def choose(
     if dtype != "float32":
         return "im2col"
     plain = stride == (1, 1) and dilation == (1, 1)
-    if plain and max(channels, outs) <= FEW_CHANNELS and n >= MANY_IMAGES and _fills_blocks(shape, kernel, padding):
+    if (
+        plain
+        and max(channels, outs) <= FEW_CHANNELS
+        and channels * kernel[0] * kernel[1] >= MANY_TERMS
+        and n >= MANY_IMAGES
+        and _fills_blocks(shape, kernel, padding)
+    ):
         return "batch last"
     if plain and channels <= FEW_INPUTS and outs <= FEW_OUTPUTS and max(kernel) <= SMALL_KERNEL:
         return "direct"
@@ -62,11 +70,13 @@ def choose_by_blas(
     rows, columns = output_size((image[0], image[1]), (kernel[0], kernel[1]), stride, padding)
     costs = {}
     for size in [size for size in (4, 6) if size > kernel[0]]:
-        tiles = n * -(-rows // (size - kernel[0] + 1)) * -(-columns // (size - kernel[0] + 1))
+        tiles = -(-rows // (size - kernel[0] + 1)) * -(-columns // (size - kernel[0] + 1))
         each = MULTIPLIED_BY_BLAS * channels * outs + TRANSFORMED_BY_BLAS * (channels + outs)
-        costs[size] = size * size * (tiles * each + FILTER_BY_BLAS * channels * outs) + OVERHEAD_BY_BLAS
-    best = min(costs, key=lambda size: costs[size])
-    return f"winograd {best}" if costs[best] < kernel[0] ** 2 * n * rows * columns * channels * outs else "im2col"
+        if tiles <= MOST_TILES:
+            costs[size] = size * size * (n * tiles * each + FILTER_BY_BLAS * channels * outs) + OVERHEAD_BY_BLAS
+    definition = kernel[0] ** 2 * n * rows * columns * channels * outs
+    best = min(costs, key=lambda size: costs[size], default=0)
+    return f"winograd {best}" if best and costs[best] < definition else "im2col"
 
 
 def _allowed() -> str:

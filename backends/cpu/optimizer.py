@@ -156,7 +156,7 @@ def in_cache(lists: Sequence[Arrays], chosen: Sequence[int]) -> list[Lines]:
         alike = all(array.dtype == arrays[0].dtype and _steps(array) == _steps(arrays[0]) for array in arrays)
         lines = [as_line(array) for array in arrays] if alike else [None]
         whole = any(line is None for line in lines)
-        found += [arrays] if whole else _pieces(tuple(lines), CACHE_BYTES // (2 * len(lines)))
+        found += [arrays] if whole else _pieces(tuple(lines), 2 * CACHE_BYTES // len(lines))
     return found
 
 

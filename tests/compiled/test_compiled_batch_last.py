@@ -25,7 +25,7 @@ CASES = [
     ((17, 3, 9, 8), (5, 3, 3, 4), (1, 2)),  # no multiple of a vector, and the gradient's zeros multiplied
     ((16, 2, 5, 5), (4, 2, 3, 3), (2, 1)),
     ((65, 3, 9, 8), (7, 3, 3, 4), (2, 3)),  # as much padding as the kernel reaches
-    ((70, 1, 4, 6), (13, 1, 1, 1), (0, 0)),
+    ((70, 16, 4, 6), (13, 16, 1, 1), (0, 0)),
     ((64, 3, 5, 5), (1, 3, 5, 5), (0, 0)),  # an output of one pixel
 ]
 

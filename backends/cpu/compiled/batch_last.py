@@ -137,8 +137,10 @@ def differentiate(
     short = np.empty((outs + columns, lanes), np.float32)
     part = take(counters, 0)
     while part < len(of_bias):
-        sums[:] = 0
-        of_bias[part] = 0
+        for i in range(len(sums)):
+            sums[i] = 0
+        for o in range(outs):
+            of_bias[part, o] = 0
         for h in range(part * step, min(part * step + step, height)):
             if not masking:
                 source, row = dout, h
@@ -186,14 +188,17 @@ def multiply_row(images: Any, dout: Any, row: int, h: int, b_offsets: Any, sums:
             sums.ctypes.data,
         )  # fmt: skip
     if even < run:
-        flat = images.reshape(-1)
-        short[:] = 0
+        flat, rest = images.reshape(-1), run - even
+        offsets = np.empty(columns, np.int64)
         for o in range(outs):
-            short[o, : run - even] = dout[o, row].reshape(-1)[even:]
+            end, values = short[o], dout[o, row].reshape(-1)
+            for lane in range(lanes):
+                end[lane] = values[even + lane] if lane < rest else np.float32(0)
         for c in range(columns):
-            first = start + even + b_offsets[c] // 4
-            short[outs + c, : run - even] = flat[first : first + run - even]
-        offsets = np.arange(columns) * (4 * lanes)
+            offsets[c] = 4 * lanes * c
+            end, first = short[outs + c], start + even + b_offsets[c] // 4
+            for lane in range(lanes):
+                end[lane] = flat[first + lane] if lane < rest else np.float32(0)
         multiply_runs(
             outs, columns, lanes, short.ctypes.data, 4 * lanes, short[outs:].ctypes.data, offsets.ctypes.data,
             sums.ctypes.data,

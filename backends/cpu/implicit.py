@@ -20,6 +20,7 @@ from .threads import for_each, slices
 IMAGE_BYTES = 1 << 19  # of padded images at a time
 BLOCK = 6  # rows of the micro-kernel
 MANY_WINDOWS = 512  # whose products are added up before sums are read and written again
+TERMS = 96  # of the filters' gradient at a time: whole blocks, and whole vectors
 PARTIAL_SUMS = 4  # of the filters' gradient: enough to share among a few threads, few enough to keep in memory
 
 
@@ -150,25 +151,41 @@ def filter_gradient(x: Any, dout: Any, rectified: Any, kernel: Pair, stride: Pai
     totals = np.zeros((len(groups), outs), np.float32)
     nothing = np.empty((0, 0), np.float32)
 
+    def read(part: slice, total: Any) -> tuple[Any, ...]:
+        """What the product of some images needs; their gradients are added to ``total``."""
+        rows = dout[part].reshape(-1, outs)
+        made, own = scratch("gradients", (len(rows), pitch)), np.zeros(outs, np.float32)
+        results = nothing if rectified is None else rectified[part].reshape(-1, outs)
+        kernels.read_gradients(rows, results, made, own)
+        total += own
+        if not of_weight:
+            return ()
+        return windows.padded(x[part]).reshape(-1), windows.places(part.stop - part.start), made
+
     def add_up(number: int) -> None:
         for part in parts[groups[number]]:
-            rows = dout[part].reshape(-1, outs)
-            made, total = scratch("gradients", (len(rows), pitch)), np.zeros(outs, np.float32)
-            kernels.read_gradients(
-                rows, nothing if rectified is None else rectified[part].reshape(-1, outs), made, total
-            )
-            totals[number] += total
-            if not of_weight:
-                continue
-            padded, places = windows.padded(x[part]).reshape(-1), windows.places(part.stop - part.start)
-            again = part.start > parts[groups[number]][0].start
-            kernels.add_filter_gradients(padded, places, windows.steps(), made, sums[number], again)
+            operands = read(part, totals[number])
+            if of_weight:
+                padded, places, made = operands
+                again = part.start > parts[groups[number]][0].start
+                kernels.add_filter_gradients(padded, places, windows.steps(), made, sums[number], again)
 
-    for_each(add_up, range(len(groups)))
+    if len(parts) > 1 or not of_weight:
+        for_each(add_up, range(len(groups)))
+    else:  # few windows: the terms are shared out
+        padded, places, made = read(parts[0], totals[0])
+        for_each(
+            lambda some: kernels.add_filter_gradients(padded, places, windows.steps()[some], made, sums[0][some], False),
+            slices(len(windows.steps()), TERMS),
+        )
     if not of_weight:
         return None, totals.sum(axis=0)
-    for partial in sums[1:]:
-        sums[0] += partial
     gradient = np.empty((outs, *kernel, x.shape[3]), np.float32)
-    kernels.unpack_filters(sums[0], gradient.reshape(outs, -1))
+
+    def finish(some: slice) -> None:
+        for partial in sums[1:]:
+            sums[0][some] += partial[some]
+        kernels.unpack_filters(sums[0], gradient.reshape(outs, -1), some.start, min(some.stop, windows.terms))
+
+    for_each(finish, slices(len(windows.steps()), TERMS))
     return gradient, totals.sum(axis=0)

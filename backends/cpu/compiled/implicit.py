@@ -159,16 +159,16 @@ def read_gradients(dout: Any, rectified: Any, made: Any, totals: Any) -> None:
 
 
 @compiled
-def unpack_filters(total: Any, filters: Any) -> None:
-    """``total`` (K rounded up, pitch) with a column for each filter into ``filters`` (O, K)."""
+def unpack_filters(total: Any, filters: Any, first: int, last: int) -> None:
+    """``total`` (K rounded up, pitch) with a column for each filter, terms from ``first`` to ``last``, into ``filters`` (O, K)."""
     outs, terms = filters.shape
     side = vector_lanes()
     for o in range(0, outs, side):
-        for k in range(0, terms, side):
-            if o + side <= outs and k + side <= terms:
+        for k in range(first, last, side):
+            if o + side <= outs and k + side <= last:
                 source = total.ctypes.data + 4 * (k * total.shape[1] + o)
                 transpose(source, 4 * total.shape[1], filters.ctypes.data + 4 * (o * terms + k), 4 * terms)
             else:
                 for lane in range(o, min(o + side, outs)):
-                    for i in range(k, min(k + side, terms)):
+                    for i in range(k, min(k + side, last)):
                         filters[lane, i] = total[i, lane]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from numpy import dtype, result_type
 
-from backends.dtypes import is_floating, is_real
+from backends.dtypes import is_floating, is_number, is_real, is_whole
 
 float16 = dtype("float16")
 float32 = dtype("float32")
@@ -28,14 +28,22 @@ def __getattr__(name: str) -> Any:
 
 
 def as_dtype(given: Any) -> Any:
-    """The dtype of a name, or of whatever else NumPy takes for one; ImportError for "bfloat16" without ml_dtypes."""
+    """The dtype of a name, or of whatever else NumPy takes for one.
+
+    Raises:
+        ImportError: "bfloat16" without ml_dtypes.
+        TypeError: there is no such dtype.
+    """
     if isinstance(given, str) and given == "bfloat16":
         try:
             import ml_dtypes
         except ImportError as error:
             raise ImportError("bfloat16 needs the package ml_dtypes: pip install ml_dtypes") from error
         return dtype(ml_dtypes.bfloat16)
-    return dtype(given)
+    try:
+        return dtype(given)
+    except TypeError:
+        raise TypeError(f"unknown dtype {given!r}; expected a name such as 'float32', 'float64' or 'int64'") from None
 
 
 def promote(*dtypes: Any) -> Any:
@@ -55,7 +63,9 @@ __all__ = [
     "int32",
     "int64",
     "is_floating",
+    "is_number",
     "is_real",
+    "is_whole",
     "promote",
     "uint8",
 ]

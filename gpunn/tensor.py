@@ -289,8 +289,14 @@ def tensor(data: Any, dtype: Any = None, device: str | None = None, requires_gra
     if isinstance(data, Tensor):
         data = move(data.data, data.backend, backend)
     given_dtype = getattr(data, "dtype", None)
+    if dtype is not None and getattr(given_dtype, "kind", "") == "c":  # the cast would drop the imaginary part
+        raise TypeError(f"tensor: expected real numbers, got {given_dtype} from {type(data).__name__}")
     with backend.scope():
-        array = backend.xp.array(data, dtype=dtype)
+        try:
+            array = backend.xp.array(data, dtype=dtype)
+        except ValueError as error:  # text, or lists of several lengths
+            reason = str(error).split(". ")[0]
+            raise ValueError(f"tensor: expected real numbers in lists of equal lengths: {reason}") from None
         if not is_real(array.dtype):
             raise TypeError(f"tensor: expected real numbers, got {array.dtype} from {type(data).__name__}")
         if dtype is None and given_dtype is None and array.dtype.kind == "f":

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from .estimator import Estimator, on_host
+from gpunn.classic.estimator import Estimator, on_host
+from gpunn.dtypes import is_number
 
 
 class Coin(Estimator):
@@ -50,8 +51,8 @@ class Coin(Estimator):
 
     def fit(self, tosses: Any) -> Coin:
         """Learn from ``tosses`` (n,), n at least 1: 1 or True for heads, 0 or False for tails. ValueError for others."""
-        if not (self.a >= 1 and self.b >= 1):
-            raise ValueError(f"Coin: expected a >= 1 and b >= 1, got a={self.a} and b={self.b}")
+        if not all(is_number(value) and 1 <= value < math.inf for value in (self.a, self.b)):
+            raise ValueError(f"Coin: expected a >= 1 and b >= 1, both finite, got a={self.a!r} and b={self.b!r}")
         shown = on_host(tosses)
         if shown.ndim != 1 or not len(shown):
             raise ValueError(f"Coin: expected tosses of shape (n,) with n at least 1, got {shown.shape}")
@@ -93,7 +94,10 @@ class Coin(Estimator):
     def _exponents(self, p: Any, heads: float, tails: float) -> np.ndarray:
         """heads log p + tails log(1 - p), where 0 log 0 is 0."""
         backend = self._backend
-        values = backend.asarray(on_host(p), dtype=self.dtype)
+        given = on_host(p)
+        if given.dtype.kind not in "biuf":
+            raise ValueError(f"Coin: expected probabilities from 0 to 1, got {given.dtype}")
+        values = backend.asarray(given, dtype=self.dtype)
         with backend.scope():
             if not bool(((values >= 0) & (values <= 1)).all()):
                 raise ValueError("Coin: expected probabilities from 0 to 1, got others")

@@ -132,7 +132,12 @@ class Classifier(Estimator):
         """``y`` as numbers 0..K-1, int64 (n,), for `fit`; the labels that they stand for are kept in ``classes_``."""
         labels = self._labels(y)
         self._check_length(X, labels)
-        self.classes_, numbers = np.unique(labels, return_inverse=True)
+        try:
+            self.classes_, numbers = np.unique(labels, return_inverse=True)
+        except TypeError:
+            raise ValueError(
+                f"{type(self).__name__}: expected labels that can be sorted, got several kinds, or None"
+            ) from None
         return numbers.astype(np.int64)
 
     def _labels(self, y: Any) -> np.ndarray:
@@ -191,7 +196,10 @@ def on_host(values: Any) -> np.ndarray:
     """A NumPy array of a tensor, an array of any device, or a list."""
     if hasattr(values, "__cuda_array_interface__"):
         return backends.of(values).to_numpy(values)
-    return values.numpy() if isinstance(values, Tensor) else np.asarray(values)
+    try:
+        return values.numpy() if isinstance(values, Tensor) else np.asarray(values)
+    except ValueError:
+        raise ValueError("expected an array, or lists of equal lengths, got lists of several lengths") from None
 
 
 def _hyperparameters(cls: type) -> dict[str, Any]:

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from gpunn import functional as F
+from gpunn.classic.estimator import Classifier
+from gpunn.dtypes import is_number
 from gpunn.tensor import Tensor
-
-from .estimator import Classifier
 
 COVARIANCES = ("own", "shared")
 
@@ -79,8 +79,8 @@ class GaussianClassifier(Classifier):
             raise ValueError(
                 f"GaussianClassifier: expected covariance {' or '.join(map(repr, COVARIANCES))}, got {self.covariance!r}"
             )
-        if not 0 <= self.shrinkage <= 1:
-            raise ValueError(f"GaussianClassifier: expected 0 <= shrinkage <= 1, got {self.shrinkage}")
+        if not (is_number(self.shrinkage) and 0 <= self.shrinkage <= 1):
+            raise ValueError(f"GaussianClassifier: expected 0 <= shrinkage <= 1, got {self.shrinkage!r}")
         features = self._learning_features(X)
         labels = self._learning_labels(features, y)
         shares = np.bincount(labels) / len(labels)
@@ -106,16 +106,17 @@ class GaussianClassifier(Classifier):
         return self
 
     def _checked_priors(self, priors: Sequence[float]) -> np.ndarray:
-        given = np.asarray(priors, dtype=np.float64)
+        given = np.asarray(priors)
         if (
-            given.shape != self.classes_.shape
+            given.dtype.kind not in "iuf"
+            or given.shape != self.classes_.shape
             or not (given > 0).all()
             or not math.isclose(given.sum(), 1, rel_tol=1e-6)
         ):
             raise ValueError(
-                f"GaussianClassifier: expected priors as {len(self.classes_)} positive numbers of sum 1, got {priors}"
+                f"GaussianClassifier: expected priors as {len(self.classes_)} positive numbers of sum 1, got {priors!r}"
             )
-        return given
+        return given.astype(np.float64)
 
     def _shrunk(self, covariance: Any) -> Any:
         d = len(covariance)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
-from .estimator import Regressor
+from gpunn.classic.estimator import Regressor
+from gpunn.dtypes import is_number
 
 METHODS = ("pseudo_inverse", "normal_equations")
 
@@ -68,8 +70,8 @@ class LeastSquares(Regressor):
         """
         if self.method not in METHODS:
             raise ValueError(f"LeastSquares: expected method {' or '.join(map(repr, METHODS))}, got {self.method!r}")
-        if not self.ridge >= 0:
-            raise ValueError(f"LeastSquares: expected ridge >= 0, got {self.ridge}")
+        if not (is_number(self.ridge) and 0 <= self.ridge < math.inf):
+            raise ValueError(f"LeastSquares: expected a finite ridge >= 0, got {self.ridge!r}")
         features = self._learning_features(X)
         targets = self._learning_targets(features, y)
         backend = self._backend

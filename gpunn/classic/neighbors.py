@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from .estimator import Classifier
+from gpunn.classic.estimator import Classifier
+from gpunn.dtypes import is_number, is_whole
 
 METRICS = ("l1", "l2", "linf", "cosine")
 
@@ -63,11 +64,13 @@ class KNeighborsClassifier(Classifier):
                 f"KNeighborsClassifier: expected metric {', '.join(map(repr, METRICS))}, got {self.metric!r}"
             )
         features = self._learning_features(X)
-        if not 1 <= self.n_neighbors <= len(features):
+        if not (is_whole(self.n_neighbors) and 1 <= self.n_neighbors <= len(features)):
             raise ValueError(
                 f"KNeighborsClassifier: expected 1 <= n_neighbors <= {len(features)}, the number of examples, "
-                f"got {self.n_neighbors}"
+                f"got {self.n_neighbors!r}"
             )
+        if not (is_number(self.block_bytes) and self.block_bytes > 0):
+            raise ValueError(f"KNeighborsClassifier: expected block_bytes > 0, got {self.block_bytes!r}")
         labels = self._learning_labels(features, y)
         self._examples = self._prepared(features)
         with self._backend.scope():

@@ -7,8 +7,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from .estimator import Estimator, Regressor
-from .least_squares import LeastSquares
+from gpunn.classic.estimator import Estimator, Regressor
+from gpunn.classic.least_squares import LeastSquares
+from gpunn.dtypes import is_whole
 
 
 class PolynomialFeatures(Estimator):
@@ -23,6 +24,8 @@ class PolynomialFeatures(Estimator):
 
     Attributes:
         powers_: (products, d), integers: product j is prod_i x_i ^ powers_[j, i].
+
+    Source: C. Bishop, Pattern Recognition and Machine Learning, 2006, section 3.1 (basis functions).
     """
 
     powers_: np.ndarray
@@ -47,8 +50,8 @@ class PolynomialFeatures(Estimator):
 
     def _learn_powers(self, features: Any) -> None:
         lowest = 0 if self.include_bias else 1
-        if self.degree != int(self.degree) or self.degree < lowest:
-            raise ValueError(f"PolynomialFeatures: expected a whole degree of at least {lowest}, got {self.degree}")
+        if not is_whole(self.degree) or self.degree < lowest:
+            raise ValueError(f"PolynomialFeatures: expected a whole degree of at least {lowest}, got {self.degree!r}")
         self.n_features_in_ = d = features.shape[1]
         terms = [
             term

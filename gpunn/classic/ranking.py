@@ -71,7 +71,7 @@ class RankingSVM(SubgradientLearner):
     def _pairs(self, X: Any, y: Any, queries: Any) -> tuple[np.ndarray, np.ndarray]:
         """The rows (pairs,) of the better and of the worse documents."""
         grades = on_host(y)
-        labels = np.zeros(len(grades), np.int64) if queries is None else on_host(queries)
+        labels = np.zeros(grades.shape, np.int64) if queries is None else on_host(queries)
         if grades.ndim != 1 or labels.shape != grades.shape:
             raise ValueError(f"RankingSVM: expected y and queries of shape (n,), got {grades.shape} and {labels.shape}")
         self._check_length(X, grades)

@@ -59,6 +59,8 @@ class StructuredSVM(SubgradientLearner):
     def fit(self, X: Any, y: Any) -> Self:
         """Learn from examples ``X`` (n, d) and their labels ``y``, as the problem has them."""
         self._check_descent()
+        if not isinstance(self.problem, StructuredProblem):
+            raise TypeError(f"StructuredSVM: expected a StructuredProblem, a TreeProblem say, got {self.problem!r}")
         problem, backend = self.problem, self._backend
         examples = _with_constant(Tensor(self._learning_features(X), backend))
         codes = problem.encode(y)

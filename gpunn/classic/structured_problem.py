@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from gpunn.classic.estimator import on_host
+from gpunn.dtypes import is_whole
 from gpunn.tensor import Tensor
 
 
@@ -65,8 +66,8 @@ class MultilabelProblem(StructuredProblem):
     largest_loss = 1.0
 
     def __init__(self, labels: int) -> None:
-        if labels < 1:
-            raise ValueError(f"MultilabelProblem: expected at least one label, got {labels}")
+        if not (is_whole(labels) and labels >= 1):
+            raise ValueError(f"MultilabelProblem: expected at least one label, got {labels!r}")
         self.labels = labels
 
     def __repr__(self) -> str:
@@ -113,6 +114,8 @@ class TreeProblem(StructuredProblem):
     """
 
     def __init__(self, parents: Mapping[Any, Any]) -> None:
+        if not isinstance(parents, Mapping):
+            raise TypeError(f"TreeProblem: expected a dict, the parent of each node, got {type(parents).__name__}")
         inner = set(parents.values())
         roots = inner - set(parents)
         if len(roots) != 1:
@@ -141,7 +144,10 @@ class TreeProblem(StructuredProblem):
 
     def encode(self, labels: Any) -> np.ndarray:
         numbers = {leaf: number for number, leaf in enumerate(self.leaves)}
-        given = on_host(labels).tolist()
+        array = on_host(labels)
+        if array.ndim != 1:
+            raise ValueError(f"TreeProblem: expected labels of shape (n,), got {array.shape}")
+        given = array.tolist()
         strange = [label for label in given if label not in numbers]
         if strange:
             raise ValueError(

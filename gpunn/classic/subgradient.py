@@ -29,6 +29,7 @@ import gpunn
 from backends import philox
 from gpunn import optim
 from gpunn.classic.estimator import Estimator
+from gpunn.dtypes import is_number, is_whole
 from gpunn.random import SHUFFLE, stream_of
 from gpunn.tensor import Tensor
 
@@ -136,16 +137,19 @@ class SubgradientLearner(Estimator):
     def _check_descent(self) -> None:
         """ValueError for hyperparameters that no descent can have; `fit` asks first."""
         name = type(self).__name__
-        if not self.C > 0:
-            raise ValueError(f"{name}: expected C > 0, got {self.C}; inf leaves the penalty out")
-        if self.epochs < 1 or (self.batch_size is not None and self.batch_size < 1):
+        if not (is_number(self.C) and self.C > 0):
+            raise ValueError(f"{name}: expected C > 0, got {self.C!r}; inf leaves the penalty out")
+        counts = [self.epochs] if self.batch_size is None else [self.epochs, self.batch_size]
+        if not all(is_whole(count) and count >= 1 for count in counts):
             raise ValueError(
-                f"{name}: expected epochs and batch_size of at least 1, got {self.epochs} and {self.batch_size}"
+                f"{name}: expected whole epochs and batch_size of at least 1, got {self.epochs!r} and {self.batch_size!r}"
             )
-        if not 0 < self.step_size < math.inf:
-            raise ValueError(f"{name}: expected a finite step_size > 0, got {self.step_size}")
+        if not (is_number(self.step_size) and 0 < self.step_size < math.inf):
+            raise ValueError(f"{name}: expected a finite step_size > 0, got {self.step_size!r}")
         if self.schedule not in SCHEDULES:
             raise ValueError(f"{name}: expected schedule to be one of {', '.join(SCHEDULES)}, got {self.schedule!r}")
+        if not is_whole(self.seed):
+            raise ValueError(f"{name}: expected seed to be a whole number, got {self.seed!r}")
 
 
 def curvature(vectors: Tensor, batch: int) -> float:

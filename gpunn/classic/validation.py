@@ -1,4 +1,9 @@
-"""Choosing without looking at the test data: splits, folds, and the search for hyperparameters over folds."""
+"""Choosing without looking at the test data: splits, folds, and the search for hyperparameters over folds.
+
+Sources: T. Hastie, R. Tibshirani and J. Friedman, "The Elements of Statistical Learning", 2nd edition 2009, sections 7.2 (three
+parts) and 7.10 (folds); R. Kohavi, "A study of cross-validation and bootstrap for accuracy estimation and model selection",
+1995 (stratified folds).
+"""
 
 from __future__ import annotations
 
@@ -9,9 +14,9 @@ from typing import Any, NamedTuple, Protocol, Self
 import numpy as np
 
 from backends import philox
+from gpunn.classic.estimator import Classifier, Estimator, on_host
+from gpunn.dtypes import is_number, is_whole
 from gpunn.random import SHUFFLE, stream_of
-
-from .estimator import Classifier, Estimator, on_host
 
 # The shuffle streams of splits and folds, far above any epoch's and those of `Dataset.split`: group g uses number + g.
 SPLIT = 3 << 46
@@ -42,8 +47,11 @@ def train_validation_test_split(
     Raises:
         ValueError: for other shares, labels of another length, and a share above 0 that would be of no row.
     """
-    if not (validation >= 0 and test >= 0 and validation + test < 1):
-        raise ValueError(f"split: expected shares of at least 0 and below 1 together, got {validation} and {test}")
+    if not is_whole(n):
+        raise TypeError(f"split: expected n, the number of rows, got {type(n).__name__}; give it len(X)")
+    shares = (validation, test)
+    if not (all(is_number(share) and share >= 0 for share in shares) and sum(shares) < 1):
+        raise ValueError(f"split: expected shares of at least 0 and below 1 together, got {validation!r} and {test!r}")
     parts: list[tuple[np.ndarray, ...]] = []
     for number, rows in enumerate(_groups(n, labels)):
         shuffled = rows[philox.permutation(seed, stream_of(SHUFFLE, SPLIT + number), len(rows))]
@@ -76,8 +84,8 @@ class KFold:
     """
 
     def __init__(self, n_splits: int = 5, shuffle: bool = True, seed: int = 0) -> None:
-        if n_splits < 2:
-            raise ValueError(f"{type(self).__name__}: expected n_splits of at least 2, got {n_splits}")
+        if not (is_whole(n_splits) and n_splits >= 2):
+            raise ValueError(f"{type(self).__name__}: expected n_splits of at least 2, got {n_splits!r}")
         self.n_splits = n_splits
         self.shuffle = shuffle
         self.seed = seed
@@ -134,8 +142,10 @@ def cross_val_score(learner: Estimator, X: Any, y: Any, folds: int | Folds = 5) 
 
     Source: C. Bishop, Pattern Recognition and Machine Learning, 2006, section 1.3.
     """
+    if not isinstance(learner, Estimator):
+        raise TypeError(f"cross_val_score: expected a learner of gpunn.classic, got {learner!r}")
     rows, targets = on_host(X), on_host(y)
-    if isinstance(folds, int):
+    if not hasattr(folds, "split") or isinstance(folds, str):
         classifies = isinstance(learner.learner if isinstance(learner, GridSearch) else learner, Classifier)
         folds = StratifiedKFold(folds) if classifies else KFold(folds)
     scores = []
@@ -174,9 +184,10 @@ class GridSearch(Estimator):
 
     def fit(self, X: Any, y: Any) -> Self:
         """Search with ``X`` (n, d) and ``y``, then learn. ValueError for a name that the learner has not, or no values."""
-        if not self.grid or not all(len(values) for values in self.grid.values()):
+        tried = list(self.grid.values()) if isinstance(self.grid, Mapping) else []
+        if not tried or not all(_is_list(values) for values in tried):
             raise ValueError(
-                "GridSearch: expected a grid with values to try for each hyperparameter, got none for some"
+                f"GridSearch: expected a grid with a list of values to try for each hyperparameter, got {self.grid!r}"
             )
         self.results_ = []
         for values in product(*self.grid.values()):
@@ -207,6 +218,10 @@ class GridSearch(Estimator):
         if not hasattr(self, "best_estimator_"):
             raise RuntimeError("GridSearch has learned nothing yet; call fit(X, y) first")
         return self.best_estimator_
+
+
+def _is_list(values: Any) -> bool:
+    return isinstance(values, (Sequence, np.ndarray)) and not isinstance(values, str) and len(values) > 0
 
 
 def _groups(n: int, labels: Any) -> list[np.ndarray]:

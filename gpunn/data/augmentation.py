@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from backends import philox
+from gpunn.dtypes import is_number
 
 
 class RandomRotation:
@@ -21,9 +22,9 @@ class RandomRotation:
     """
 
     def __init__(self, degrees: float, fill: float = 0.0) -> None:
-        if not 0 <= degrees <= 180:
-            raise ValueError(f"RandomRotation: expected 0 <= degrees <= 180, got {degrees}")
-        self.degrees, self.fill = float(degrees), float(fill)
+        if not (is_number(degrees) and 0 <= degrees <= 180):
+            raise ValueError(f"RandomRotation: expected 0 <= degrees <= 180, got {degrees!r}")
+        self.degrees, self.fill = float(degrees), _checked_fill("RandomRotation", fill)
 
     def __call__(self, batch: np.ndarray, seed: int, stream: int, start: int) -> np.ndarray:
         n, _, height, width = batch.shape
@@ -48,9 +49,9 @@ class RandomShift:
     """
 
     def __init__(self, pixels: float, fill: float = 0.0) -> None:
-        if not 0 <= pixels < math.inf:
-            raise ValueError(f"RandomShift: expected a finite number of pixels >= 0, got {pixels}")
-        self.pixels, self.fill = float(pixels), float(fill)
+        if not (is_number(pixels) and 0 <= pixels < math.inf):
+            raise ValueError(f"RandomShift: expected a finite number of pixels >= 0, got {pixels!r}")
+        self.pixels, self.fill = float(pixels), _checked_fill("RandomShift", fill)
 
     def __call__(self, batch: np.ndarray, seed: int, stream: int, start: int) -> np.ndarray:
         n, _, height, width = batch.shape
@@ -70,8 +71,8 @@ class RandomBlur:
     """
 
     def __init__(self, low: float = 0.1, high: float = 2.0) -> None:
-        if not 0 < low <= high < math.inf:
-            raise ValueError(f"RandomBlur: expected 0 < low <= high, both finite, got {low} and {high}")
+        if not (is_number(low) and is_number(high) and 0 < low <= high < math.inf):
+            raise ValueError(f"RandomBlur: expected 0 < low <= high, both finite, got {low!r} and {high!r}")
         self.low, self.high = float(low), float(high)
 
     def __call__(self, batch: np.ndarray, seed: int, stream: int, start: int) -> np.ndarray:
@@ -92,8 +93,8 @@ class GaussianNoise:
     """
 
     def __init__(self, std: float) -> None:
-        if not 0 <= std < math.inf:
-            raise ValueError(f"GaussianNoise: expected a finite std >= 0, got {std}")
+        if not (is_number(std) and 0 <= std < math.inf):
+            raise ValueError(f"GaussianNoise: expected a finite std >= 0, got {std!r}")
         self.std = float(std)
 
     def __call__(self, batch: np.ndarray, seed: int, stream: int, start: int) -> np.ndarray:
@@ -103,6 +104,12 @@ class GaussianNoise:
 
     def __repr__(self) -> str:
         return f"GaussianNoise(std={self.std})"
+
+
+def _checked_fill(name: str, fill: float) -> float:
+    if not is_number(fill):
+        raise ValueError(f"{name}: expected fill to be a number, got {fill!r}")
+    return float(fill)
 
 
 def _between(low: float, high: float, share: np.ndarray) -> np.ndarray:

@@ -70,6 +70,8 @@ class DataLoader:
             raise DataError(f"{dataset}: no images; expected at least one")
         if shuffle and sampler is not None:
             raise ValueError("DataLoader: expected shuffle or a sampler, got both; the sampler chooses the order")
+        if sampler is not None and not callable(sampler):
+            raise ValueError(f"DataLoader: expected a sampler such as BalancedSampler, got {sampler!r}")
         count = len(dataset) if sampler is None else len(sampler)  # images an epoch
         if drop_last and count < batch_size:
             raise ValueError(
@@ -113,7 +115,12 @@ class DataLoader:
 
     def _order(self, epoch: int) -> np.ndarray:
         if self.sampler is not None:
-            return self.sampler(self.seed, epoch)
+            order = np.asarray(self.sampler(self.seed, epoch))
+            if (largest := order.max(initial=-1)) >= len(self.dataset):
+                raise ValueError(
+                    f"DataLoader: the sampler chose image {largest} of {len(self.dataset)}; make it for this data set"
+                )
+            return order
         if not self.shuffle:
             return np.arange(len(self.dataset))
         return philox.permutation(self.seed, stream_of(SHUFFLE, epoch), len(self.dataset))

@@ -23,7 +23,7 @@ import numpy as np
 
 from backends import Backend
 from gpunn.device import resolve
-from gpunn.dtypes import as_dtype
+from gpunn.dtypes import as_dtype, is_floating, is_real
 
 # Values of X that are on the device at a time: 32 MB in float64.
 BLOCK = 1 << 22
@@ -55,7 +55,9 @@ class Preprocessing:
         Raises:
             ValueError: no examples, no features, or a NaN or infinite value.
         """
-        values = np.asarray(X)
+        if not is_floating(as_dtype(self.dtype)):
+            raise ValueError(f"{self}: expected a floating dtype for the results, 'float32' or 'float64'")
+        values = self._array(X)
         if values.ndim < 2 or 0 in values.shape:
             raise ValueError(f"{self}: expected X of shape (n, d) or (n, ...), none of them 0, got {values.shape}")
         with self._backend.scope():
@@ -128,10 +130,19 @@ class Preprocessing:
                 out[rows] = self._backend.to_numpy(function(block))
         return out.reshape((len(values), *shape))
 
+    def _array(self, given: Any) -> np.ndarray:
+        try:
+            values = np.asarray(given)
+        except ValueError:
+            raise ValueError(f"{self}: expected an array, or lists of equal lengths, got several lengths") from None
+        if not is_real(values.dtype):
+            raise ValueError(f"{self}: expected real numbers, got {values.dtype}")
+        return values
+
     def _checked(self, given: Any, shape: tuple[int, ...]) -> np.ndarray:
         if not hasattr(self, "shape_"):
             raise RuntimeError(f"{self} has learned nothing yet; call fit(training data) first")
-        values = np.asarray(given)
+        values = self._array(given)
         if values.ndim < 2 or values.shape[1:] != shape:
             raise ValueError(f"{self}: expected shape (n, {', '.join(map(str, shape))}), got {values.shape}")
         return values

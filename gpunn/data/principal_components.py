@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from gpunn.data.preprocessing import Preprocessing
+from gpunn.dtypes import is_number
 
 Method = Literal["pca", "zca"]
 
@@ -37,7 +38,7 @@ class PCA(Preprocessing):
     def __init__(self, components: float | None = None, device: str = "cpu", dtype: Any = "float64") -> None:
         given = 1 if components is None else components
         whole = isinstance(given, (int, np.integer))
-        if isinstance(given, bool) or not (given >= 1 if whole else 0 < given <= 1):
+        if isinstance(given, bool) or not is_number(given) or not (given >= 1 if whole else 0 < given <= 1):
             raise ValueError(
                 f"{type(self).__name__}: expected components to be an integer >= 1, a share in (0, 1] or None, "
                 f"got {components!r}"
@@ -107,8 +108,8 @@ class Whiten(PCA):
     ) -> None:
         if method not in get_args(Method):
             raise ValueError(f"Whiten: expected method to be one of {', '.join(get_args(Method))}, got {method!r}")
-        if not 0 <= epsilon < math.inf:
-            raise ValueError(f"Whiten: expected epsilon >= 0, got {epsilon}")
+        if not (is_number(epsilon) and 0 <= epsilon < math.inf):
+            raise ValueError(f"Whiten: expected epsilon >= 0, got {epsilon!r}")
         self.method, self.epsilon = method, float(epsilon)
         super().__init__(components, device, dtype)
 

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from backends import philox
+from gpunn.dtypes import is_number, is_whole
 from gpunn.random import SHUFFLE, stream_of
 
 # The loader's own shuffle draws from one stream an epoch; samplers from many, each in a block of 2**32 above those.
@@ -52,8 +53,8 @@ class BalancedSampler:
             raise ValueError(
                 f"BalancedSampler: expected integer labels (N,), N >= 1, got {labels.dtype} of shape {labels.shape}"
             )
-        if rounds is not None and rounds < 1:
-            raise ValueError(f"BalancedSampler: expected rounds >= 1, got {rounds}")
+        if rounds is not None and not (is_whole(rounds) and rounds >= 1):
+            raise ValueError(f"BalancedSampler: expected rounds >= 1, got {rounds!r}")
         self.members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
         self.rounds = int(rounds) if rounds is not None else max(map(len, self.members))
 
@@ -107,10 +108,10 @@ class LargestErrorSampler:
     """
 
     def __init__(self, count: int, share: float = 0.5) -> None:
-        if count < 1:
-            raise ValueError(f"LargestErrorSampler: expected count >= 1, got {count}")
-        if not 0 < share <= 1:
-            raise ValueError(f"LargestErrorSampler: expected 0 < share <= 1, got {share}")
+        if not (is_whole(count) and count >= 1):
+            raise ValueError(f"LargestErrorSampler: expected count >= 1, got {count!r}")
+        if not (is_number(share) and 0 < share <= 1):
+            raise ValueError(f"LargestErrorSampler: expected 0 < share <= 1, got {share!r}")
         self.count, self.share = int(count), float(share)
         self.losses: np.ndarray | None = None
 
@@ -119,7 +120,10 @@ class LargestErrorSampler:
 
     def update(self, losses: np.ndarray) -> None:
         """Take the examples' losses, (count,), in the order of the data set. ValueError for another shape or a NaN."""
-        losses = np.array(losses, dtype=np.float64)
+        losses = np.array(losses)
+        if losses.dtype.kind not in "iuf":
+            raise ValueError(f"LargestErrorSampler: expected losses as real numbers, got {losses.dtype}")
+        losses = losses.astype(np.float64)
         if losses.shape != (self.count,) or np.isnan(losses).any():
             raise ValueError(
                 f"LargestErrorSampler: expected losses of shape ({self.count},) without NaN, got shape {losses.shape}"

@@ -1,4 +1,7 @@
-"""Activation functions. Each takes a tensor of any shape and returns one of the same shape (`maxout` a smaller one)."""
+"""Activation functions. Each takes a tensor of any shape and returns one of the same shape (`maxout` a smaller one).
+
+Sigmoid and softmax: C. Bishop, "Pattern Recognition and Machine Learning", 2006, section 4.2; tanh: section 5.3.2.
+"""
 
 from __future__ import annotations
 
@@ -78,6 +81,8 @@ def softmax_jacobian(input: Tensor, dim: int = -1) -> Tensor:
 
     Source: C. Bishop, "Pattern Recognition and Machine Learning", 2006, equation 4.106.
     """
+    if input.ndim == 0:
+        raise ValueError("softmax_jacobian: expected at least one dimension, got shape ()")
     s = softmax(input, dim)
     place = dim % s.ndim
     s = s.permute(*(axis for axis in range(s.ndim) if axis != place), place)

@@ -50,7 +50,7 @@ def conv2d_relu(
     dilation: int | Pair = 1,
     groups: int = 1,
 ) -> Tensor:
-    """max(0, conv2d(...)) in one operation, which goes through memory fewer times; input (N, C, H, W), the rest as in `conv2d`."""
+    """max(0, conv2d(...)) in one operation, which goes through memory less often; input (N, C, H, W), the rest as in `conv2d`."""
     return _convolve("conv2d_relu", input, weight, bias, stride, padding, dilation, groups)
 
 

@@ -1,4 +1,8 @@
-"""Losses of scores against class labels or probabilities, and of predictions against values."""
+"""Losses of scores against class labels or probabilities, and of predictions against values.
+
+Squared error, binary cross-entropy and cross-entropy are negative log-likelihoods: C. Bishop, "Pattern Recognition and Machine
+Learning", 2006, sections 3.1.1, 4.3.2 and 4.3.4.
+"""
 
 from __future__ import annotations
 
@@ -194,6 +198,8 @@ def _difference(name: str, input: Tensor, target: Any, reduction: str) -> Tensor
 def same_shape(name: str, input: Tensor, target: Any, reduction: str) -> Tensor:
     """The target as a tensor of the input's dtype; ValueError where its shape is another (it would broadcast silently)."""
     check_reduction(name, reduction)
+    if not isinstance(input, Tensor):
+        raise TypeError(f"{name}: expected input to be a Tensor, got {type(input).__name__}; use gpunn.tensor")
     target = _as_target(input, target)
     if target.shape != input.shape:
         raise ValueError(f"{name}: expected target of shape {input.shape}, got {target.shape}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ..dtypes import is_number
 from ..mixed_precision import in_float32
 from ..tensor import Tensor
 from .activation import softplus
@@ -34,8 +35,8 @@ def logistic_loss(input: Tensor, target: Any, base: float = 2.0, reduction: str 
         target: -1 or +1 for each.
         base: of the logarithm, above 1.
     """
-    if not base > 1:
-        raise ValueError(f"logistic_loss: expected base > 1, got {base}; 2 measures in bits, math.e in nats")
+    if not (is_number(base) and base > 1):
+        raise ValueError(f"logistic_loss: expected base > 1, got {base!r}; 2 measures in bits, math.e in nats")
     nats = softplus(-_margin("logistic_loss", input, target, reduction), threshold=float("inf"))
     return reduce(nats / math.log(base), reduction)
 

@@ -26,8 +26,9 @@ def l2_penalty(tensors: Tensor | Iterable[Tensor]) -> Tensor:
 
     Raises:
         ValueError: there are no tensors.
+        TypeError: something else than tensors.
     """
-    return _total("l2_penalty", [(w * w).sum() for w in _listed(tensors)]) * 0.5
+    return _total("l2_penalty", [(w * w).sum() for w in _listed("l2_penalty", tensors)]) * 0.5
 
 
 def l1_penalty(tensors: Tensor | Iterable[Tensor]) -> Tensor:
@@ -38,8 +39,9 @@ def l1_penalty(tensors: Tensor | Iterable[Tensor]) -> Tensor:
 
     Raises:
         ValueError: there are no tensors.
+        TypeError: something else than tensors.
     """
-    return _total("l1_penalty", [w.abs().sum() for w in _listed(tensors)])
+    return _total("l1_penalty", [w.abs().sum() for w in _listed("l1_penalty", tensors)])
 
 
 def distance_penalty(tensors: Tensor | Iterable[Tensor], targets: Any) -> Tensor:
@@ -52,8 +54,8 @@ def distance_penalty(tensors: Tensor | Iterable[Tensor], targets: Any) -> Tensor
     Raises:
         ValueError: there are no tensors, not as many targets, or one of another shape.
     """
-    listed = _listed(tensors)
-    wanted = [targets] if isinstance(tensors, Tensor) else list(targets)
+    listed = _listed("distance_penalty", tensors)
+    wanted = [targets] if isinstance(tensors, Tensor) or not hasattr(targets, "__iter__") else list(targets)
     if len(wanted) != len(listed):
         raise ValueError(f"distance_penalty: expected a target for each of {len(listed)} tensors, got {len(wanted)}")
     return l2_penalty(
@@ -69,7 +71,7 @@ def tying_penalty(first: Tensor, second: Tensor) -> Tensor:
     Raises:
         ValueError: the shapes differ.
     """
-    return l2_penalty(_difference("tying_penalty", first, second))
+    return l2_penalty(_difference("tying_penalty", *_listed("tying_penalty", (first, second))))
 
 
 @in_float32
@@ -86,8 +88,12 @@ def sparsity_penalty(activations: Tensor) -> Tensor:
     return activations.abs().sum() / activations.shape[0]
 
 
-def _listed(tensors: Tensor | Iterable[Tensor]) -> list[Tensor]:
-    return [tensors] if isinstance(tensors, Tensor) else list(tensors)
+def _listed(name: str, tensors: Tensor | Iterable[Tensor]) -> list[Tensor]:
+    listed = list(tensors) if isinstance(tensors, Iterable) and not isinstance(tensors, Tensor) else [tensors]
+    for given in listed:
+        if not isinstance(given, Tensor):
+            raise TypeError(f"{name}: expected Tensors, got {type(given).__name__}; use gpunn.tensor")
+    return listed
 
 
 def _total(name: str, terms: Sequence[Tensor]) -> Tensor:

@@ -30,6 +30,8 @@ class MultiTask(nn.Module):
 
     def __init__(self, trunk: nn.Module, heads: Mapping[str, nn.Module]) -> None:
         super().__init__()
+        if not isinstance(heads, Mapping) or not all(isinstance(head, nn.Module) for head in heads.values()):
+            raise TypeError(f"MultiTask: expected heads as a dict of names and modules, got {heads!r}")
         if not heads:
             raise ValueError("MultiTask: expected at least one head, got none")
         self.trunk = trunk

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gpunn import functional as F
+from gpunn.dtypes import is_number
 from gpunn.tensor import Tensor
 
 from .module import Module
@@ -19,8 +20,8 @@ class Dropout(Module):
 
     def __init__(self, p: float = 0.5, inplace: bool = False, *, inverted: bool = True) -> None:
         super().__init__()
-        if not 0.0 <= p <= 1.0:
-            raise ValueError(f"Dropout: expected a probability 0 <= p <= 1, got {p}")
+        if not (is_number(p) and 0.0 <= p <= 1.0):
+            raise ValueError(f"Dropout: expected a probability 0 <= p <= 1, got {p!r}")
         self.p, self.inplace, self.inverted = p, inplace, inverted
 
     def forward(self, x: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from gpunn.creation import randn
+from gpunn.dtypes import is_number
 from gpunn.tensor import Tensor
 
 from .module import Module
@@ -23,8 +24,8 @@ class GaussianNoise(Module):
 
     def __init__(self, std: float = 0.1) -> None:
         super().__init__()
-        if not 0 <= std < math.inf:
-            raise ValueError(f"GaussianNoise: expected a finite std >= 0, got {std}")
+        if not (is_number(std) and 0 <= std < math.inf):
+            raise ValueError(f"GaussianNoise: expected a finite std >= 0, got {std!r}")
         self.std = float(std)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from itertools import product
 from typing import Any
 
+from gpunn.dtypes import is_number
 from gpunn.errors import NonFiniteError
 from gpunn.optim.optimizer import Optimizer, Options, Parameters
 from gpunn.tape import enable_grad
@@ -29,6 +30,8 @@ def hessian(closure: Callable[[], Any], params: Iterable[Tensor], step: float | 
     four correct digits. The parameters and their gradients end as they were.
     Raises ValueError for no parameters or no elements, more than 4096 elements, or several devices.
     """
+    if not callable(closure):
+        raise TypeError(f"hessian: expected a closure that computes the loss and calls backward, got {closure!r}")
     tensors = _of_one_device("hessian", list(params))
     backend = tensors[0].backend
     gradients = [param.grad for param in tensors]
@@ -98,8 +101,9 @@ class Newton(Optimizer):
 
     def check(self, options: Options) -> None:
         self._expect(options, "lr damping")
-        if options["difference"] is not None and not options["difference"] > 0:
-            raise ValueError(f"Newton: expected difference > 0 or None, got {options['difference']!r}")
+        difference = options["difference"]
+        if difference is not None and not (is_number(difference) and difference > 0):
+            raise ValueError(f"Newton: expected difference > 0 or None, got {difference!r}")
 
     def add_param_group(self, group: Options) -> None:
         if self.param_groups:
@@ -162,6 +166,8 @@ def _gradient(params: list[Tensor]) -> Any:
 def _of_one_device(owner: str, params: list[Tensor]) -> list[Tensor]:
     if not params:
         raise ValueError(f"{owner}: got no parameters; expected at least one Tensor")
+    if strange := [param for param in params if not isinstance(param, Tensor)]:
+        raise TypeError(f"{owner}: expected Tensors, got {type(strange[0]).__name__}")
     if devices := sorted({param.device for param in params} - {params[0].device}):
         raise ValueError(f"{owner}: expected all parameters on one device, got '{params[0].device}' and '{devices[0]}'")
     if not 0 < (count := sum(param.numel() for param in params)) <= LARGEST:

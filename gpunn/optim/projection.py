@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from gpunn.dtypes import is_number
 from gpunn.optim.optimizer import Optimizer
 from gpunn.tensor import Tensor
 
@@ -30,6 +31,8 @@ class ConvexSet:
 
     def project(self, x: Tensor) -> Tensor:
         """A new tensor, not on the tape: of x's shape, dtype and device."""
+        if not isinstance(x, Tensor):
+            raise TypeError(f"{type(self).__name__}: expected a Tensor to project, got {type(x).__name__}")
         if self.dim is not None and not -x.ndim <= self.dim < x.ndim:
             raise ValueError(f"{type(self).__name__}: dim={self.dim} is not a dimension of a tensor of shape {x.shape}")
         with x.backend.scope():
@@ -43,7 +46,7 @@ class ConvexSet:
             return Tensor(xp.moveaxis(nearest, -1, self.dim).astype(x.dtype), x.backend)
 
     def _positive(self, name: str, value: float) -> float:
-        if not 0 < value < math.inf:
+        if not (is_number(value) and 0 < value < math.inf):
             raise ValueError(f"{type(self).__name__}: expected {name} > 0, got {value!r}")
         return float(value)
 
@@ -53,8 +56,8 @@ class Box(ConvexSet):
 
     def __init__(self, low: float = -math.inf, high: float = math.inf) -> None:
         super().__init__()
-        if not low <= high:
-            raise ValueError(f"Box: expected low <= high, got low={low} and high={high}")
+        if not (is_number(low) and is_number(high) and low <= high):
+            raise ValueError(f"Box: expected low <= high, got low={low!r} and high={high!r}")
         self.low, self.high = float(low), float(high)
 
     def rows(self, xp: Any, vectors: Any) -> Any:
@@ -82,10 +85,11 @@ class HalfSpace(ConvexSet):
 
     def __init__(self, normal: Iterable[float], offset: float = 0.0, dim: int | None = None) -> None:
         super().__init__(dim)
-        self.normal = [float(value) for value in normal]
+        elements = list(normal)
+        if not (all(is_number(value) for value in elements) and 0 < sum(value**2 for value in elements) < math.inf):
+            raise ValueError(f"HalfSpace: expected a normal of finite numbers that are not all zero, got {normal!r}")
+        self.normal = [float(value) for value in elements]
         self.offset = float(offset)
-        if not 0 < sum(value**2 for value in self.normal) < math.inf:
-            raise ValueError("HalfSpace: expected a normal of finite numbers that are not all zero")
 
     def rows(self, xp: Any, vectors: Any) -> Any:
         if vectors.shape[1] != len(self.normal):

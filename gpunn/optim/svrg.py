@@ -53,6 +53,8 @@ class SVRG(Optimizer):
 
         closure: computes the mean loss of all examples and calls ``backward``; what it returns is returned.
         """
+        if not callable(closure):
+            raise TypeError("SVRG: snapshot needs a closure that computes the loss of all examples and calls backward")
         loss = self._evaluate(closure)
         for param in self._parameters():
             if param.grad is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, Literal
 
+from gpunn.dtypes import is_number, is_whole
 from gpunn.errors import ConfigError
 from gpunn.training import checkpoint as checkpoints
 from gpunn.training.callbacks import Callback
@@ -48,12 +49,12 @@ class EarlyStopping(Callback):
         min_change: float = 0.0,
         restore_best: bool = True,
     ) -> None:
-        if patience < 1:
-            raise ValueError(f"EarlyStopping: expected patience >= 1, got {patience}")
+        if not (is_whole(patience) and patience >= 1):
+            raise ValueError(f"EarlyStopping: expected patience >= 1, got {patience!r}")
         if mode not in ("min", "max"):
             raise ValueError(f"EarlyStopping: expected mode 'min' or 'max', got {mode!r}")
-        if not 0 <= min_change < math.inf:
-            raise ValueError(f"EarlyStopping: expected a finite min_change >= 0, got {min_change}")
+        if not (is_number(min_change) and 0 <= min_change < math.inf):
+            raise ValueError(f"EarlyStopping: expected a finite min_change >= 0, got {min_change!r}")
         self.patience, self.metric, self.mode = patience, metric, mode
         self.min_change, self.restore_best = min_change, restore_best
         self._start_afresh()

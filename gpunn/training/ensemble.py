@@ -17,6 +17,7 @@ from backends import philox
 from gpunn import functional as F
 from gpunn import nn
 from gpunn.data import Dataset
+from gpunn.dtypes import is_whole
 from gpunn.errors import DataError
 from gpunn.random import SHUFFLE, stream_of
 from gpunn.tensor import Tensor
@@ -38,8 +39,8 @@ def expected_squared_error(variance: float, covariance: float, members: int) -> 
         ValueError: ``members`` is below 1, the variance negative, or the covariance not possible, which is to say not in
             [-v / (n - 1), v].
     """
-    if members < 1:
-        raise ValueError(f"expected_squared_error: expected members >= 1, got {members}")
+    if not (is_whole(members) and members >= 1):
+        raise ValueError(f"expected_squared_error: expected members >= 1, got {members!r}")
     least = -variance / (members - 1) if members > 1 else -variance
     if not (variance >= 0 and least <= covariance <= variance):
         raise ValueError(
@@ -68,6 +69,8 @@ class Ensemble(nn.Module):
         self, models: Iterable[nn.Module], average: Literal["probabilities", "outputs"] = "probabilities"
     ) -> None:
         super().__init__()
+        if not isinstance(models, Iterable):
+            raise TypeError(f"Ensemble: expected a list of networks, got {type(models).__name__}")
         self.models = nn.ModuleList(models)
         if not len(self.models):
             raise ValueError("Ensemble: expected at least one network, got none")
@@ -95,6 +98,8 @@ def bootstrap(dataset: Dataset, seed: int, number: int = 0) -> tuple[Dataset, Da
     Raises:
         DataError: the data set is empty.
     """
+    if not isinstance(dataset, Dataset):
+        raise TypeError(f"bootstrap: expected a Dataset, got {type(dataset).__name__}")
     count = len(dataset)
     if not count:
         raise DataError(f"{dataset}: no images to draw from")
@@ -142,8 +147,8 @@ class Snapshots(Callback):
     """
 
     def __init__(self, every: int) -> None:
-        if every < 1:
-            raise ValueError(f"Snapshots: expected every >= 1 epoch, got {every}")
+        if not (is_whole(every) and every >= 1):
+            raise ValueError(f"Snapshots: expected every >= 1 epoch, got {every!r}")
         self.every = int(every)
         self.models: list[nn.Module] = []
 

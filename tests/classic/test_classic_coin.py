@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -74,7 +75,9 @@ def test_it_is_the_minimum_of_the_cross_entropy(device: str) -> None:
 @pytest.mark.parametrize(
     ("options", "tosses", "message"),
     [
-        ({"a": 0.5}, [1], "expected a >= 1 and b >= 1, got a=0.5 and b=1.0"),
+        ({"a": 0.5}, [1], "expected a >= 1 and b >= 1, both finite, got a=0.5 and b=1.0"),
+        ({"b": math.inf}, [1], "both finite, got a=1.0 and b=inf"),
+        ({"a": "2"}, [1], "got a='2' and b=1.0"),
         ({}, [], r"expected tosses of shape \(n,\) with n at least 1, got \(0,\)"),
         ({}, [[1]], r"expected tosses of shape \(n,\) with n at least 1, got \(1, 1\)"),
         ({}, [1, 2], r"expected tosses of 0 \(tails\) and 1 \(heads\), got other values"),
@@ -88,7 +91,7 @@ def test_wrong_tosses(options: dict[str, Any], tosses: Any, message: str) -> Non
 
 def test_wrong_probabilities() -> None:
     coin = Coin().fit([1])
-    for p in (-0.1, 1.5, float("nan")):
+    for p in (-0.1, 1.5, float("nan"), "heads"):
         with pytest.raises(ValueError, match="expected probabilities from 0 to 1"):
             coin.likelihood(p)
     with pytest.raises(RuntimeError, match=r"seen no tosses yet; call fit\(tosses\) first"):

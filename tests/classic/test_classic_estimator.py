@@ -99,6 +99,16 @@ def test_wrong_inputs(make: Callable[..., Any], y: Any) -> None:
             make().fit(wrong, y[: len(wrong)])
     with pytest.raises(ValueError, match=rf"{name}: expected one y a row of X, got 12 rows and 11 of y"):
         make().fit(X, y[:-1])
+    for wrong, error, message in [
+        ([["a", "b"]] * len(y), ValueError, "could not convert string to float"),
+        ([[1.0, 2.0], [3.0]], ValueError, "in lists of equal lengths"),
+        (X * 1j, TypeError, "expected real numbers, got complex128"),
+    ]:
+        with pytest.raises(error, match=message) as caught:
+            make().fit(wrong, y)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(TypeError, match="unknown dtype 'decimal'; expected a name such as 'float32'"):
+        make(dtype="decimal").fit(X, y)
     for bad in (np.nan, np.inf):
         spoiled = X.copy()
         spoiled[3, 1] = bad
@@ -133,6 +143,10 @@ def test_numbers_are_no_labels() -> None:
     for fractions in ([0.5, 1.0], [float("nan"), 1.0]):
         with pytest.raises(ValueError, match="expected labels, got fractions or NaN; a regressor learns numbers"):
             KNeighborsClassifier(1).fit([[0.0], [1.0]], fractions)
+    with pytest.raises(ValueError, match="expected labels that can be sorted, got several kinds, or None"):
+        KNeighborsClassifier(1).fit([[0.0], [1.0]], [None, 1])
+    with pytest.raises(ValueError, match="expected an array, or lists of equal lengths"):
+        KNeighborsClassifier(1).fit([[0.0], [1.0]], [[0], [1, 2]])
     with pytest.raises(ValueError, match=r"expected y of shape \(n,\), got \(2, 1\)"):
         KNeighborsClassifier(1).fit([[0.0], [1.0]], [[0], [1]])
 

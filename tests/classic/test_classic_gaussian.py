@@ -122,6 +122,8 @@ def test_a_shared_covariance_may_be_of_classes_that_are_singular_alone(device: s
         ({"covariance": "full"}, "expected covariance 'own' or 'shared', got 'full'"),
         ({"shrinkage": 1.5}, "expected 0 <= shrinkage <= 1, got 1.5"),
         ({"priors": [0.5, 0.6]}, r"expected priors as 2 positive numbers of sum 1, got \[0.5, 0.6\]"),
+        ({"shrinkage": "auto"}, "expected 0 <= shrinkage <= 1, got 'auto'"),
+        ({"priors": "equal"}, "expected priors as 2 positive numbers of sum 1, got 'equal'"),
         ({"priors": [1.0]}, "expected priors as 2 positive numbers of sum 1"),
         ({"priors": [1.0, 0.0]}, "expected priors as 2 positive numbers of sum 1"),
     ],

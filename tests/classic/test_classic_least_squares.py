@@ -110,8 +110,9 @@ def test_single_precision(device: str) -> None:
     ("options", "y", "message"),
     [
         ({"method": "qr"}, [1.0, 2.0], "expected method 'pseudo_inverse' or 'normal_equations', got 'qr'"),
-        ({"ridge": -1.0}, [1.0, 2.0], "expected ridge >= 0, got -1.0"),
-        ({"ridge": float("nan")}, [1.0, 2.0], "expected ridge >= 0, got nan"),
+        ({"ridge": -1.0}, [1.0, 2.0], "expected a finite ridge >= 0, got -1.0"),
+        ({"ridge": float("nan")}, [1.0, 2.0], "expected a finite ridge >= 0, got nan"),
+        ({"ridge": "1"}, [1.0, 2.0], "expected a finite ridge >= 0, got '1'"),
         ({}, [1.0, 2.0, 3.0], "expected one y a row of X, got 2 rows and 3 of y"),
         ({}, [[[1.0]], [[2.0]]], r"expected y of shape \(n,\) or \(n, m\), got \(2, 1, 1\)"),
         ({}, [1.0, float("nan")], "y has NaN or infinite values"),
@@ -140,9 +141,9 @@ def test_products_as_scikit_learn_orders_them() -> None:
         np.testing.assert_allclose(ours.transform(X), peer.transform(X), rtol=1e-13)
 
 
-@pytest.mark.parametrize(("degree", "bias", "lowest"), [(-1, True, 0), (0, False, 1), (1.5, True, 0)])
-def test_wrong_degrees(degree: float, bias: bool, lowest: int) -> None:
-    with pytest.raises(ValueError, match=f"expected a whole degree of at least {lowest}, got {degree}"):
+@pytest.mark.parametrize(("degree", "bias", "lowest"), [(-1, True, 0), (0, False, 1), (1.5, True, 0), ("two", True, 0)])
+def test_wrong_degrees(degree: Any, bias: bool, lowest: int) -> None:
+    with pytest.raises(ValueError, match=f"expected a whole degree of at least {lowest}, got {degree!r}"):
         PolynomialFeatures(degree, bias).fit([[1.0]])  # type: ignore
 
 

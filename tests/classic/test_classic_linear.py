@@ -154,8 +154,12 @@ def test_wrong_use() -> None:
     for given, message in [
         ({"C": 0}, "SoftmaxRegression: expected C > 0, got 0; inf leaves the penalty out"),
         ({"C": math.nan}, "expected C > 0"),
-        ({"epochs": 0}, "expected epochs and batch_size of at least 1, got 0 and 32"),
-        ({"batch_size": 0}, "expected epochs and batch_size of at least 1"),
+        ({"epochs": 0}, "expected whole epochs and batch_size of at least 1, got 0 and 32"),
+        ({"epochs": 1.5}, "expected whole epochs and batch_size of at least 1, got 1.5 and 32"),
+        ({"batch_size": 0}, "expected whole epochs and batch_size of at least 1"),
+        ({"C": "1"}, "expected C > 0, got '1'"),
+        ({"step_size": "1"}, "expected a finite step_size > 0, got '1'"),
+        ({"seed": None}, "expected seed to be a whole number, got None"),
         ({"step_size": 0.0}, "expected a finite step_size > 0"),
         ({"schedule": "1/t^2"}, "expected schedule to be one of constant, 1/sqrt"),
     ]:

@@ -140,6 +140,8 @@ def test_digits_as_scikit_learn_classifies_them() -> None:
     [
         ({"metric": "l3"}, "expected metric 'l1', 'l2', 'linf', 'cosine', got 'l3'"),
         ({"n_neighbors": 0}, "expected 1 <= n_neighbors <= 2, the number of examples, got 0"),
+        ({"n_neighbors": 1.5}, "expected 1 <= n_neighbors <= 2, the number of examples, got 1.5"),
+        ({"n_neighbors": 1, "block_bytes": "1 MB"}, "expected block_bytes > 0, got '1 MB'"),
         ({"n_neighbors": 3}, "expected 1 <= n_neighbors <= 2, the number of examples, got 3"),
     ],
 )

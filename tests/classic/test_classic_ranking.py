@@ -114,6 +114,8 @@ def test_wrong_use() -> None:
         RankingSVM().fit(X, [1, 2, 3], ["a", "b", "c"])
     with pytest.raises(ValueError, match=r"expected y and queries of shape \(n,\), got \(3,\) and \(2,\)"):
         RankingSVM().fit(X, [1, 2, 3], [0, 1])
+    with pytest.raises(ValueError, match=r"expected y and queries of shape \(n,\), got \(\) and \(\)"):
+        RankingSVM().fit(X, None)
     with pytest.raises(ValueError, match="expected one y a row of X, got 3 rows and 2 of y"):
         RankingSVM().fit(X, [1, 2])
     with pytest.raises(ValueError, match="RankingSVM: expected C > 0"):

@@ -193,6 +193,12 @@ def test_wrong_use() -> None:
     ]:
         with pytest.raises(ValueError, match=message):
             StructuredSVM(problem).fit(X, y)
+    with pytest.raises(TypeError, match="StructuredSVM: expected a StructuredProblem, a TreeProblem say, got 'tree'"):
+        StructuredSVM("tree").fit(X, [0, 1, 2])  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="TreeProblem: expected a dict, the parent of each node, got list"):
+        TreeProblem(["cat"])  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"TreeProblem: expected labels of shape \(n,\), got \(\)"):
+        StructuredSVM(TreeProblem(PARENTS)).fit(X, None)
     with pytest.raises(ValueError, match="expected at least one label, got 0"):
         MultilabelProblem(0)
     with pytest.raises(ValueError, match=r"expected one root, a parent that has none, got \['r', 's'\]"):

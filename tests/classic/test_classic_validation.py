@@ -52,6 +52,7 @@ def test_no_validation_part() -> None:
     ("arguments", "message"),
     [
         ((10, 0.5, 0.5), "expected shares of at least 0 and below 1 together, got 0.5 and 0.5"),
+        ((10, "half", 0.5), "expected shares of at least 0 and below 1 together, got 'half' and 0.5"),
         ((10, -0.1, 0.5), "expected shares of at least 0"),
         ((3, 0.1, 0.4), "a share of 0.1 of 3 rows leaves no row for validation; take a larger share"),
         ((1, 0.0, 0.6), "0.0 and 0.6 of 1 rows leave no row for training; take smaller shares"),
@@ -103,6 +104,12 @@ def test_folds_as_scikit_learn_cuts_them() -> None:
 def test_wrong_folds() -> None:
     with pytest.raises(ValueError, match="KFold: expected n_splits of at least 2, got 1"):
         KFold(1)
+    with pytest.raises(ValueError, match=r"KFold: expected n_splits of at least 2, got 2\.5"):
+        KFold(2.5)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"cross_val_score: expected a learner of gpunn\.classic, got 3"):
+        cross_val_score(3, [[0.0]], [0])  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"split: expected n, the number of rows, got ndarray; give it len\(X\)"):
+        train_validation_test_split(np.zeros((5, 1)))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="expected at least as many rows as folds, got 2 and 3"):
         next(KFold(3).split([0, 1]))
     with pytest.raises(ValueError, match="class b has 2 rows, fewer than the 3 folds; use fewer folds or KFold"):
@@ -179,12 +186,14 @@ def test_a_search_in_each_fold() -> None:
 @pytest.mark.parametrize(
     ("grid", "message"),
     [
-        ({}, "expected a grid with values to try for each hyperparameter"),
-        ({"ridge": []}, "expected a grid with values to try for each hyperparameter"),
+        ([1.0], r"expected a grid with a list of values to try for each hyperparameter, got \[1.0\]"),
+        ({"ridge": 1.0}, "expected a grid with a list of values"),
+        ({}, "expected a grid with a list of values to try for each hyperparameter"),
+        ({"ridge": []}, "expected a grid with a list of values to try for each hyperparameter"),
         ({"alpha": [1.0]}, "LeastSquares has no hyperparameter 'alpha'; it has method, ridge, fit_intercept"),
     ],
 )
-def test_wrong_grids(grid: dict[str, Any], message: str) -> None:
+def test_wrong_grids(grid: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         GridSearch(LeastSquares(), grid).fit(np.zeros((10, 1)), np.arange(10.0))
 

@@ -31,6 +31,37 @@ def test_dtype_of_new_tensors(device: str, data: Any, dtype: str) -> None:
     assert gpunn.tensor(data, dtype="float64", device=device).dtype == "float64"
 
 
+@pytest.mark.parametrize(
+    ("given", "dtype", "error", "message"),
+    [
+        (
+            ["one"],
+            "float32",
+            ValueError,
+            "tensor: expected real numbers in lists of equal lengths: could not convert string",
+        ),
+        (
+            [[1.0, 2.0], [3.0]],
+            None,
+            ValueError,
+            "tensor: expected real numbers in lists of equal lengths: setting an array",
+        ),
+        (["one"], None, TypeError, "tensor: expected real numbers, got <U3 from list"),
+        (np.ones(2, complex), "float32", TypeError, "tensor: expected real numbers, got complex128 from ndarray"),
+        (
+            [1.0],
+            "decimal",
+            TypeError,
+            "unknown dtype 'decimal'; expected a name such as 'float32', 'float64' or 'int64'",
+        ),
+    ],
+)
+def test_what_is_no_array_of_numbers(given: Any, dtype: Any, error: type[Exception], message: str, device: str) -> None:
+    with pytest.raises(error, match=message) as caught:
+        gpunn.tensor(given, dtype, device)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_new_tensor_is_a_copy() -> None:
     source = np.ones(3)
     t = gpunn.tensor(source)

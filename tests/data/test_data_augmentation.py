@@ -162,6 +162,8 @@ def test_in_a_loader() -> None:
     [
         (lambda: RandomRotation(181), "0 <= degrees <= 180, got 181"),
         (lambda: RandomRotation(float("nan")), "got nan"),
+        (lambda: RandomRotation("90"), "0 <= degrees <= 180, got '90'"),  # type: ignore[arg-type]
+        (lambda: RandomRotation(9, fill="black"), "fill to be a number, got 'black'"),  # type: ignore[arg-type]
         (lambda: RandomShift(-1), "pixels >= 0, got -1"),
         (lambda: RandomBlur(0, 1), "0 < low <= high, both finite, got 0 and 1"),
         (lambda: RandomBlur(2, 1), "got 2 and 1"),

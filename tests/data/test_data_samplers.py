@@ -178,6 +178,13 @@ def test_resumed_in_the_middle_of_an_epoch(number: int) -> None:
         (lambda: BalancedSampler(np.zeros(0, int)), r"N >= 1, got int64 of shape \(0,\)"),
         (lambda: BalancedSampler(np.zeros(3)), "integer labels .* got float64"),
         (lambda: BalancedSampler(LABELS, rounds=0), "rounds >= 1, got 0"),
+        (lambda: BalancedSampler(LABELS, rounds=1.5), "rounds >= 1, got 1.5"),
+        (lambda: LargestErrorSampler(3).update(["a", "b", "c"]), "losses as real numbers, got <U1"),
+        (lambda: DataLoader(dataset(), sampler="balanced"), "a sampler such as BalancedSampler, got 'balanced'"),
+        (
+            lambda: next(iter(DataLoader(dataset().subset(np.arange(3)), sampler=LargestErrorSampler(60)))),
+            "the sampler chose image .* of 3; make it for this data set",
+        ),
         (lambda: LargestErrorSampler(0), "count >= 1, got 0"),
         (lambda: LargestErrorSampler(3, share=0.0), "0 < share <= 1, got 0.0"),
         (lambda: LargestErrorSampler(3).update(np.zeros(2)), r"losses of shape \(3,\) without NaN, got shape \(2,\)"),

@@ -86,3 +86,6 @@ def test_a_task_with_many_examples_helps_one_with_few(device: str) -> None:
 def test_errors() -> None:
     with pytest.raises(ValueError, match="MultiTask: expected at least one head, got none"):
         models.MultiTask(nn.Linear(1, 1), {})
+    for wrong in ([nn.Linear(1, 1)], {"class": 3}):
+        with pytest.raises(TypeError, match="MultiTask: expected heads as a dict of names and modules, got"):
+            models.MultiTask(nn.Linear(1, 1), wrong)  # type: ignore[arg-type]

@@ -118,6 +118,11 @@ def test_jacobian_of_softmax_can_be_differentiated(device: str) -> None:
     assert gradcheck(F.softmax_jacobian, x)
 
 
+def test_the_jacobian_of_a_number_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"softmax_jacobian: expected at least one dimension, got shape \(\)"):
+        F.softmax_jacobian(gpunn.tensor(1.0))
+
+
 def test_saturation(device: str) -> None:
     """sigma' is at most 1/4, and e^-|x| far away: a chain of L sigmoids shrinks the gradient by 4^L at least. ReLU's does not."""
     grid = np.linspace(-20, 20, 401)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -133,7 +135,9 @@ def test_smoothed_scores_stay_finite(device: str) -> None:
     np.testing.assert_allclose(score.grad.numpy(), 0, atol=1e-15)
 
 
-@pytest.mark.parametrize("std", [-0.1, float("nan"), float("inf")])
-def test_errors(std: float) -> None:
+@pytest.mark.parametrize("wrong", [-0.1, float("nan"), float("inf"), "0.1", None])
+def test_errors(wrong: Any) -> None:
     with pytest.raises(ValueError, match="GaussianNoise: expected a finite std >= 0, got"):
-        nn.GaussianNoise(std)
+        nn.GaussianNoise(wrong)
+    with pytest.raises(ValueError, match="Dropout: expected a probability 0 <= p <= 1, got"):
+        nn.Dropout(wrong)

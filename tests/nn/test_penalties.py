@@ -196,3 +196,12 @@ def test_errors(call: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message) as caught:
         call(gpunn.tensor([1.0, 2.0]))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("wrong", [3.0, "weights", np.ones(2), [np.ones(2)]], ids=repr)
+@pytest.mark.parametrize("penalty", [F.l1_penalty, F.l2_penalty, lambda w: F.distance_penalty(w, [1.0])])
+def test_only_tensors_are_penalized(penalty: Any, wrong: Any) -> None:
+    with pytest.raises(TypeError, match=r"penalty: expected Tensors, got .*; use gpunn\.tensor"):
+        penalty(wrong)
+    with pytest.raises(TypeError, match="tying_penalty: expected Tensors, got"):
+        F.tying_penalty(gpunn.tensor([1.0]), wrong)

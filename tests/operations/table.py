@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from operations import table_activations, table_gates, table_losses, table_reductions, table_windows
+from operations import (
+    table_activations,
+    table_gates,
+    table_losses,
+    table_penalties,
+    table_reductions,
+    table_windows,
+)
 from operations.specification import Operation
 
 TABLE: list[Operation] = [
@@ -11,4 +18,5 @@ TABLE: list[Operation] = [
     *table_activations.ROWS,
     *table_windows.ROWS,
     *table_losses.ROWS,
+    *table_penalties.ROWS,
 ]

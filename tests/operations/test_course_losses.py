@@ -187,6 +187,23 @@ def test_the_gradient_of_log_sum_exp_is_softmax(device: str) -> None:
     np.testing.assert_allclose(x.grad.numpy()[1], [1 / 3] * 3, rtol=1e-15)
 
 
+@pytest.mark.parametrize("device", DEVICES)
+def test_log_sum_exp_by_hand(device: str) -> None:
+    """Of 0 and ln 3 it is ln 4; the gradient is 1/4 and 3/4."""
+    x = gpunn.tensor([0.0, math.log(3)], dtype="float64", device=device, requires_grad=True)
+    value = x.logsumexp(0)
+    value.backward()
+    assert x.grad is not None
+    np.testing.assert_allclose([value.item(), *x.grad.numpy()], [math.log(4), 0.25, 0.75], rtol=1e-15)
+
+
+def test_predictions_are_tensors() -> None:
+    with pytest.raises(TypeError, match=r"hinge_loss: expected input to be a Tensor, got ndarray; use gpunn\.tensor"):
+        F.hinge_loss(np.ones(2), np.ones(2))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="logistic_loss: expected base > 1, got 'e'"):
+        F.logistic_loss(gpunn.tensor([1.0]), gpunn.tensor([1.0]), base="e")  # type: ignore[arg-type]
+
+
 def test_log_sum_exp_beside_scipy() -> None:
     special = pytest.importorskip("scipy.special")
     x = np.random.default_rng(1).normal(scale=50, size=(4, 5, 6))

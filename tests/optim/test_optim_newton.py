@@ -185,6 +185,12 @@ def test_what_is_refused():
         optim.hessian(lambda: None, [x, leaf([1.0], "reference")])
     with pytest.raises(ValueError, match="got no parameters"):
         optim.hessian(lambda: None, [])
+    with pytest.raises(TypeError, match="hessian: expected Tensors, got str"):
+        optim.hessian(lambda: None, ["x"])
+    with pytest.raises(
+        TypeError, match="hessian: expected a closure that computes the loss and calls backward, got None"
+    ):
+        optim.hessian(None, [x])
     with pytest.raises(ArithmeticError, match="the Hessian is singular"):
         optim.Newton([x, y]).step(closure_of(lambda: ((x + y) ** 2).sum()))
     with pytest.raises(NonFiniteError, match="derivative is not finite"):

@@ -62,6 +62,8 @@ def test_inverse_time_refuses_what_would_grow():
         InverseTimeLR(optimizer, decay=-1)
     with pytest.raises(ValueError, match="InverseTimeLR: expected power >= 0, got nan"):
         InverseTimeLR(optimizer, power=math.nan)
+    with pytest.raises(ValueError, match="InverseTimeLR: expected power >= 0, got 'half'"):
+        InverseTimeLR(optimizer, power="half")
 
 
 def test_a_constant_step_multiplies_each_error_by_a_factor(device):

@@ -170,6 +170,8 @@ def test_what_is_refused():
         optimizer.step(lambda: None)
     with pytest.raises(TypeError, match="SVRG: step needs a closure"):
         optimizer.step()
+    with pytest.raises(TypeError, match="SVRG: snapshot needs a closure"):
+        optimizer.snapshot(None)
     with pytest.raises(ValueError, match="expected a number lr >= 0, got lr=-1"):
         optim.SVRG([p], lr=-1)
     optimizer.snapshot(lambda: (p * q).sum().backward())

@@ -164,6 +164,7 @@ def test_it_is_a_penalty_on_the_distance_from_the_start(device: str) -> None:
     ("make", "message"),
     [
         (lambda: EarlyStopping(0), "patience >= 1, got 0"),
+        (lambda: EarlyStopping("5"), "patience >= 1, got '5'"),  # type: ignore[arg-type]
         (lambda: EarlyStopping(mode="least"), "mode 'min' or 'max', got 'least'"),  # type: ignore[arg-type]
         (lambda: EarlyStopping(min_change=-1), "min_change >= 0, got -1"),
     ],

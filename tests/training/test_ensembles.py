@@ -241,6 +241,7 @@ def test_a_snapshot_that_is_gone_is_missed(tmp_path: Path) -> None:
         (lambda: expected_squared_error(-1.0, 0.0, 3), "variance >= 0"),
         (lambda: bagging(lambda sample, number: Constant([0.0]), numbered(3), 0), "members >= 1, got 0"),
         (lambda: Snapshots(0), "every >= 1 epoch, got 0"),
+        (lambda: Snapshots(1.5), "every >= 1 epoch, got 1.5"),  # type: ignore[arg-type]
         (lambda: Snapshots(1).ensemble(), "at least one network, got none"),
         (lambda: Snapshots(1).ensemble(last=1), "1 <= last <= 0, the number of snapshots, got 1"),
     ],
@@ -249,3 +250,10 @@ def test_errors(make: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message) as caught:
         make()
     assert "\n" not in str(caught.value)
+
+
+def test_what_is_no_network_and_no_data_set() -> None:
+    with pytest.raises(TypeError, match="Ensemble: expected a list of networks, got Constant"):
+        Ensemble(Constant([1.0]))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="bootstrap: expected a Dataset, got ndarray"):
+        bootstrap(np.zeros((3, 2)), 0)  # type: ignore[arg-type]

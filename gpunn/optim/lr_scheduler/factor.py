@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
 
+from gpunn.dtypes import is_number
 from gpunn.optim.lr_scheduler.base import LRScheduler
 from gpunn.optim.optimizer import Optimizer
 
@@ -183,10 +184,9 @@ class InverseTimeLR(FactorLR):
     """
 
     def __init__(self, optimizer: Optimizer, decay: float = 1.0, power: float = 1.0, last_epoch: int = -1) -> None:
-        if not decay >= 0:
-            raise ValueError(f"InverseTimeLR: expected decay >= 0, got {decay}")
-        if not power >= 0:
-            raise ValueError(f"InverseTimeLR: expected power >= 0, got {power}")
+        for name, value in (("decay", decay), ("power", power)):
+            if not (is_number(value) and value >= 0):
+                raise ValueError(f"InverseTimeLR: expected {name} >= 0, got {value!r}")
         self.decay = decay
         self.power = power
         super().__init__(optimizer, last_epoch)

@@ -175,7 +175,9 @@ def filter_gradient(x: Any, dout: Any, rectified: Any, kernel: Pair, stride: Pai
     else:  # few windows: the terms are shared out
         padded, places, made = read(parts[0], totals[0])
         for_each(
-            lambda some: kernels.add_filter_gradients(padded, places, windows.steps()[some], made, sums[0][some], False),
+            lambda some: kernels.add_filter_gradients(
+                padded, places, windows.steps()[some], made, sums[0][some], False
+            ),
             slices(len(windows.steps()), TERMS),
         )
     if not of_weight:

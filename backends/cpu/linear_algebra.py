@@ -16,7 +16,9 @@ from .compiled import is_available
 from .compiled import linear as kernels
 from .threads import for_each, one_core
 
-WORK = 1e6  # multiplications; a smaller product is left to one thread of OpenBLAS, so that a small network compiles less
+WORK = (
+    1e6  # multiplications; a smaller product is left to one thread of OpenBLAS, so that a small network compiles less
+)
 LEAST = 2e6  # multiplications of a piece
 ROWS, COLUMNS = (
     24,

@@ -1,6 +1,6 @@
 """Where the time of a step goes, by operation, beside what its multiplications would take at the processor's best.
 
-    python benchmarks/cpu/profile_step.py vgg11_bn
+python benchmarks/cpu/profile_step.py vgg11_bn
 """
 
 from __future__ import annotations

@@ -116,7 +116,7 @@ def _dispatcher(kernel: Kernel) -> Any:
     settings: Any = numba.config
     _announce_compilation()
     arithmetic = ARITHMETIC | ({"reassoc"} if kernel.reassociate else set())
-    dispatcher = numba.njit(nogil=True, fastmath=arithmetic, error_model="numpy", boundscheck=False, no_cfunc_wrapper=True)(kernel.function)
+    dispatcher = numba.njit(nogil=True, fastmath=arithmetic, error_model="numpy", boundscheck=False)(kernel.function)
     others, settings.CACHE_DIR = settings.CACHE_DIR, str(cache_folder() / _digest(kernel.function.__module__))
     try:
         dispatcher.enable_caching()
@@ -159,7 +159,7 @@ def _digest(module: str) -> str:
 
 @functools.cache
 def _announce_compilation() -> None:
-    """Say once in a process that kernels are compiled, when the first really is, and not read from disk; count them on a terminal."""
+    """Say once in a process that kernels are compiled, when the first is not read from disk; count them on a terminal."""
     from numba.core import event
     from tqdm import tqdm
 

@@ -160,7 +160,7 @@ def read_gradients(dout: Any, rectified: Any, made: Any, totals: Any) -> None:
 
 @compiled
 def unpack_filters(total: Any, filters: Any, first: int, last: int) -> None:
-    """``total`` (K rounded up, pitch) with a column for each filter, terms from ``first`` to ``last``, into ``filters`` (O, K)."""
+    """``total`` (K rounded up, pitch), a column for each filter, terms from ``first`` to ``last``, into ``filters`` (O, K)."""
     outs, terms = filters.shape
     side = vector_lanes()
     for o in range(0, outs, side):

@@ -52,8 +52,7 @@ def main() -> None:
 
     net = nn.Sequential(nn.Linear(2, 2), nn.Tanh(), nn.Linear(2, 2)).to(device)
     inputs = gpunn.tensor([[1.0, -1.0]], device=device)
-    label = gpunn.tensor(np.array([1]), device=device)
-    loss = F.cross_entropy(net(inputs), label)
+    loss = F.cross_entropy(net(inputs), np.array([1]))
     print(f"a network's loss = {loss.item():.3f}")
     named = {
         "x": inputs,
@@ -61,7 +60,6 @@ def main() -> None:
         "b1": net[0].bias,
         "W2": net[2].weight,
         "b2": net[2].bias,
-        "label": label,
     }
     caption = "A network of two layers and its loss for one example: the same walk back, with matrices at the nodes."
     draw(loss, named, "graph_network", caption)

@@ -11,7 +11,7 @@ from .compiled import activation as kernels
 from .compiled import is_available
 from .layout import CACHE_BYTES, as_line, images, same_memory
 from .masking import masked
-from .normalization import from_rows
+from .normalization import from_rows, pieces
 from .threads import for_each, slices
 
 
@@ -20,10 +20,6 @@ def rows_of(x: Any) -> Any:
     last = np.moveaxis(x, 1, -1)
     served = x.size > 0 and x.dtype.kind == "f" and x.itemsize >= 4 and last.flags.c_contiguous
     return last.reshape(-1, x.shape[1]) if served else None
-
-
-def pieces(rows: Any) -> list[slice]:
-    return slices(len(rows), CACHE_BYTES // (rows.shape[1] * rows.itemsize))
 
 
 def _bias_relu_backward(rows: Any, grad_rows: Any, shape: tuple[int, ...]) -> tuple[Any, Any]:

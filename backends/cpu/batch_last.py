@@ -10,7 +10,6 @@ Zeros around the images are not multiplied in the input's gradient: a weight tha
 
 from __future__ import annotations
 
-import math
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -20,7 +19,7 @@ from ..geometry import Pair, output_size
 from .compiled import batch_last as kernels
 from .compiled.batch_last_order import rearrange
 from .compiled.batch_last_products import COLUMNS
-from .scratch import ALIGNMENT
+from .scratch import address, aligned
 from .threads import share_out
 
 WIDEST = 64  # columns of a block of the micro-kernel
@@ -39,14 +38,6 @@ def batch_first(memory: Any) -> Any:
     return memory.transpose(3, 0, 1, 2)
 
 
-def empty(shape: tuple[int, ...]) -> Any:
-    """Uninitialized float32 that begins at a line of the cache."""
-    count = math.prod(shape)
-    memory = np.empty(count + ALIGNMENT // 4, np.float32)
-    skipped = -_address(memory) % ALIGNMENT // 4
-    return memory[skipped : skipped + count].reshape(shape)
-
-
 def rearranged(x: Any, padding: Pair = (0, 0)) -> Any:
     """(N, C, H, W) as (C, H + 2 top, W + 2 left, N) with zeros around; a view where it is one already."""
     source, out = _order(x, padding)
@@ -61,11 +52,11 @@ def _order(x: Any, padding: Pair) -> tuple[Any, Any]:
     top, left = padding
     n, channels, height, width = x.shape
     if not is_batch_last(x):
-        return np.ascontiguousarray(x), empty((channels, height + 2 * top, width + 2 * left, n))
+        return np.ascontiguousarray(x), aligned((channels, height + 2 * top, width + 2 * left, n))
     memory = x.transpose(1, 2, 3, 0)
     if not (top or left):
         return NOTHING, memory
-    out = empty((channels, height + 2 * top, width + 2 * left, n))
+    out = aligned((channels, height + 2 * top, width + 2 * left, n))
     out[:, :top] = out[:, top + height :] = 0
     out[:, top : top + height, :left] = out[:, top : top + height, left + width :] = 0
     out[:, top : top + height, left : left + width] = memory
@@ -126,9 +117,9 @@ def convolve(x: Any, weight: Any, bias: Any, padding: Pair, rectify: bool) -> tu
     kernel = weight.shape[2:]
     out_size = output_size((size[0], size[1]), kernel, (1, 1), (0, 0))
     terms = _terms(channels, kernel, weight.strides[1:], (size[0], size[1]), out_size[1], 0, n)
-    out = empty((len(weight), *out_size, n))
+    out = aligned((len(weight), *out_size, n))
     added = np.zeros(len(weight), np.float32) if bias is None else np.ascontiguousarray(bias)
-    filters = (_address(weight), weight.strides[0], terms.a_offsets, terms.b_offsets, terms.spans, kernel[0])
+    filters = (address(weight), weight.strides[0], terms.a_offsets, terms.b_offsets, terms.spans, kernel[0])
     share_out(
         lambda counters: kernels.forward(source, images, padding, *filters, added, rectify, out, counters),
         out_size[0],
@@ -145,7 +136,7 @@ def gradients(saved: Saved, dout: Any, needs: tuple[bool, ...]) -> tuple[Any, An
     outs, height, _, n = grad_out.shape
     channels, kernel, padding = images.shape[0], weight.shape[2:], saved.padding
     size = (images.shape[1] - 2 * padding[0], images.shape[2] - 2 * padding[1])
-    masked = empty(grad_out.shape) if rectified.size and needs[0] else NOTHING
+    masked = aligned(grad_out.shape) if rectified.size and needs[0] else NOTHING
     step = -(-height // PARTS)
     parts = -(-height // step) if needs[1] or wants_bias or masked.size else 0
     of_weight = np.empty((parts, outs, weight[0].size if needs[1] else 0), np.float32)
@@ -153,12 +144,12 @@ def gradients(saved: Saved, dout: Any, needs: tuple[bool, ...]) -> tuple[Any, An
     parameters = (images, rectified, grad_out, masked, _places(images.shape, kernel), of_weight, of_bias, step)
     passed = masked if masked.size else grad_out
     around = (kernel[0] - 1 - padding[0], kernel[1] - 1 - padding[1])
-    grad_x = empty((channels, *size, n)) if needs[0] else NOTHING
+    grad_x = aligned((channels, *size, n)) if needs[0] else NOTHING
 
     def work(parameters: tuple[Any, ...], source: Any, around: Pair, grad_x: Any) -> None:
         strides = weight.strides
         terms = _terms(outs, kernel, (strides[0], -strides[2], -strides[3]), source.shape[1:3], size[1], around[1], n)
-        last = _address(weight) + (kernel[0] - 1) * strides[2] + (kernel[1] - 1) * strides[3]
+        last = address(weight) + (kernel[0] - 1) * strides[2] + (kernel[1] - 1) * strides[3]
         filters = (last, strides[1], terms.a_offsets, terms.b_offsets, terms.spans, kernel[0], around[0])
         no_bias = np.zeros(channels, np.float32)
         share_out(
@@ -178,10 +169,6 @@ def gradients(saved: Saved, dout: Any, needs: tuple[bool, ...]) -> tuple[Any, An
         of_weight.sum(axis=0).reshape(weight.shape) if needs[1] else None,
         of_bias.sum(axis=0) if wants_bias else None,
     )
-
-
-def _address(array: Any) -> int:
-    return int(array.__array_interface__["data"][0])
 
 
 @lru_cache(maxsize=256)

@@ -14,11 +14,11 @@ from ..geometry import Pair, effective_kernel
 from ..reference.convolution import Convolution, Needs
 from ..reference.reduction import accumulator
 from . import batch_last, direct, implicit, winograd, winograd_by_blas
-from .activation import pieces
 from .algorithms import choose, choose_by_blas
 from .compiled import is_available
 from .compiled.windows import sum_rows
 from .layout import channels_first, channels_last
+from .normalization import pieces
 from .threads import for_each, slices
 from .windows import Windows
 

@@ -1,6 +1,7 @@
 """Products of linear layers by kernels of our own, in pieces on all cores: whatever their number, the result is the same.
 
-A product that is too small for a second core is left to OpenBLAS, with one thread.
+A product that is too small for a second core is left to OpenBLAS, with one thread. What no kernel serves (another dtype than
+float32, or kernels are not compiled) is left to it with all threads, on whose number it may depend how it rounds.
 """
 
 from __future__ import annotations
@@ -14,16 +15,13 @@ import numpy as np
 from ..reference.linear_algebra import LinearAlgebra, Needs
 from .compiled import is_available
 from .compiled import linear as kernels
+from .scratch import aligned
 from .threads import for_each, one_core
 
-WORK = (
-    1e6  # multiplications; a smaller product is left to one thread of OpenBLAS, so that a small network compiles less
-)
+WORK = 1e6  # multiplications; a smaller product is left to one thread of OpenBLAS: small networks compile less
 LEAST = 2e6  # multiplications of a piece
-ROWS, COLUMNS = (
-    24,
-    64,
-)  # a piece has a multiple of them: the kernels work on 6 and on 4 rows at a time, and on 64 columns
+# A piece has a multiple of them: the kernels work on 6 and on 4 rows at a time, and on 64 columns.
+ROWS, COLUMNS = 24, 64
 PAD = 48  # columns between rows that would otherwise share the same places of the first cache
 SHARED_BYTES = 2048  # the distance of such rows is a multiple of this
 LAST_CACHE_BYTES = 32 << 20
@@ -69,14 +67,6 @@ def spread_rows(rows: Any) -> Any:
     wider = np.empty((len(rows), rows.shape[1] + PAD), SINGLE)
     wider[:, : rows.shape[1]] = rows
     return wider
-
-
-def aligned(shape: tuple[int, int]) -> Any:
-    """Not yet written, and at a multiple of 64 bytes."""
-    size = math.prod(shape)
-    memory = np.empty(size + 16, SINGLE)
-    first = -memory.ctypes.data % 64 // 4
-    return memory[first : first + size].reshape(shape)
 
 
 class CompiledLinear(LinearAlgebra):

@@ -29,7 +29,7 @@ class NumpyBackend(
     OnePassOptimizers,
     Backend,
 ):
-    """Shapes are N,C,H,W as everywhere; in memory the channels stand last, so that a window is one matrix row."""
+    """Shapes are N,C,H,W as everywhere; in memory mostly the channels stand last, else the batch (see `batch_last`)."""
 
     def __init__(self) -> None:
         super().__init__(np, "cpu")

@@ -1,4 +1,7 @@
-"""Memory for what stands between two passes: it belongs to a thread, which uses it again, so a steady step allocates none."""
+"""Memory aligned for vectors, and memory for what stands between two passes.
+
+The latter belongs to a thread, which uses it again, so a steady step allocates none.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +16,24 @@ ALIGNMENT = 64  # bytes: a line of the cache, and the longest vector
 _own = threading.local()
 
 
+def address(array: Any) -> int:
+    """Of the first element; quicker than ``array.ctypes.data``."""
+    return int(array.__array_interface__["data"][0])
+
+
+def aligned(shape: tuple[int, ...]) -> Any:
+    """Uninitialized float32 that begins at a line of the cache."""
+    count = math.prod(shape)
+    memory = np.empty(count + ALIGNMENT // 4, np.float32)
+    skipped = -address(memory) % ALIGNMENT // 4
+    return memory[skipped : skipped + count].reshape(shape)
+
+
 def scratch(name: str, shape: tuple[int, ...]) -> Any:
-    """Uninitialized float32, aligned for vectors; what this thread had under that name is overwritten."""
+    """As `aligned`; what this thread had under that name is overwritten."""
     count = math.prod(shape)
     memory = getattr(_own, name, None)
     if memory is None or memory.size < count:
-        whole = np.empty(count + ALIGNMENT // 4, np.float32)
-        skipped = -whole.ctypes.data % ALIGNMENT // 4
-        memory = whole[skipped : skipped + count]
+        memory = aligned((count,))
         setattr(_own, name, memory)
     return memory[:count].reshape(shape)

@@ -2,7 +2,8 @@
 
 NumPy lets other threads run while it computes. A primitive cuts its work into pieces by shape alone, each piece is done
 by one thread, and sums over pieces are taken in their order, so its results are the same, bit for bit, on any number of
-cores. (What NumPy's own products compute outside of them, as in `matmul`, is OpenBLAS's matter, and may round otherwise.)
+cores. (What NumPy's own products compute outside of them, as in `matmul` or in a linear layer that no kernel
+serves, is OpenBLAS's matter, and may round otherwise.)
 
 While pieces run, the OpenBLAS that NumPy brings is told to use one thread for each product; where it cannot be told so,
 pieces run one after the other and the products use all cores.

@@ -10,7 +10,6 @@ are few, a row a place in the kernel (each row runs along whole image rows).
 from __future__ import annotations
 
 import math
-import threading
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from ..geometry import Pair, output_size
 from . import compiled
 from .compiled import windows as kernels
 from .layout import channels_first
+from .scratch import scratch
 from .threads import slices
 
 COLUMN_BYTES = 2 << 20  # of windows at a time, for each thread
@@ -26,15 +26,10 @@ FEW_CHANNELS = 4
 
 
 def buffer(shape: tuple[int, ...], dtype: Any) -> Any:
-    """Uninitialized memory that belongs to this thread and is used again by its next call."""
-    size = math.prod(shape) * np.dtype(dtype).itemsize
-    memory = getattr(_own, "memory", None)
-    if memory is None or memory.nbytes < size:
-        memory = _own.memory = np.empty(size, np.uint8)
-    return memory[:size].view(dtype).reshape(shape)
-
-
-_own = threading.local()
+    """`scratch` of any dtype."""
+    count = math.prod(shape)
+    floats = -(-count * np.dtype(dtype).itemsize // 4)
+    return scratch("columns", (floats,)).view(dtype)[:count].reshape(shape)
 
 
 class Windows:

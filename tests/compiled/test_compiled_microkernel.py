@@ -15,15 +15,16 @@ from operations.harness import assert_within_budget
 pytest.importorskip("numba")
 
 from backends.cpu.compiled.compiler import compiled
-from backends.cpu.compiled.dots import dots, lane_count
+from backends.cpu.compiled.dots import dots
 from backends.cpu.compiled.microkernel import narrow_panel, panel, panel_ahead, panel_beside, width
+from backends.cpu.compiled.vectors import vector_lanes
 
 ROWS = [*range(1, 14), 16, 24, 30]
 
 
 @compiled
 def _widths(found: Any) -> None:
-    found[0], found[1] = width(), lane_count()
+    found[0], found[1] = width(), vector_lanes()
 
 
 def widths() -> tuple[int, int]:

@@ -10,7 +10,8 @@ import pytest
 
 from backends.cpu.compiled import winograd_matrices as matrices
 from backends.cpu.compiled.compiler import Intrinsic
-from backends.cpu.compiled.squares import LANES, STEP, square, transpose, vector_lanes
+from backends.cpu.compiled.squares import LANES, STEP, square, transpose
+from backends.cpu.compiled.vectors import vector_lanes
 
 numba = pytest.importorskip("numba")
 

@@ -10,11 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from .activation import relu_backward
 from .batch_last_order import rearrange
-from .batch_last_products import add_lanes, multiply_runs, vector_lanes
+from .batch_last_products import add_lanes, multiply_runs
 from .compiler import compiled
 from .microkernel import panel, width
 from .sharing import done, take, wait
+from .vectors import vector_lanes
 
 RUN = 1024  # elements at a time, of which a few rows stay in the first cache
 
@@ -163,11 +165,8 @@ def differentiate(
 @compiled
 def mask(rectified: Any, dout: Any, masked: Any, h: int, row: int) -> None:
     """Row h of dout, where ``rectified`` is not <= 0, else 0, into a row of ``masked``."""
-    zero = np.float32(0)
     for o in range(len(dout)):
-        output, gradient, target = rectified[o, h].reshape(-1), dout[o, h].reshape(-1), masked[o, row].reshape(-1)
-        for i in range(len(target)):
-            target[i] = zero if output[i] <= 0 else gradient[i]
+        relu_backward(rectified[o, h].reshape(-1), dout[o, h].reshape(-1), masked[o, row].reshape(-1))
 
 
 @compiled

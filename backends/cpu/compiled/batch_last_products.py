@@ -1,9 +1,9 @@
-"""The second micro-kernel: inner products of long runs of memory, several with several, whose sums stay in vector registers.
+"""The micro-kernel of filters' gradients with the batch last: inner products of long runs of memory, several with several.
 
     sums[r, c, lane] += sum over i of  A[r, i * lanes + lane] * B[c, i * lanes + lane]      for rows r and columns c
 
-for 4 rows (or fewer, at the end) and ``COLUMNS`` columns. All is float32. Addresses are integers, in bytes, and nothing
-checks them.
+for 4 rows (or fewer, at the end) and ``COLUMNS`` columns, whose sums stay in vector registers. All is float32. Addresses are
+integers, in bytes, and nothing checks them.
 """
 
 from __future__ import annotations
@@ -11,18 +11,9 @@ from __future__ import annotations
 from typing import Any
 
 from .compiler import Intrinsic, compiled
-from .vectors import Vectors, lanes
+from .vectors import Vectors, vector_lanes
 
 ROWS, COLUMNS = 4, 5
-
-
-def _lanes(typing: Any) -> Any:
-    from numba import types
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return context.get_constant(types.int64, lanes(context))
-
-    return types.int64(), generate
 
 
 def _block(rows: int) -> Any:
@@ -78,7 +69,6 @@ def _loop(vectors: Vectors, numbers: range, rows: list[Any], columns: list[Any],
         vectors.store(new[cell], places[cell])
 
 
-vector_lanes = Intrinsic(_lanes, __name__)
 block_4, block_3, block_2, block_1 = (Intrinsic(_block(rows), __name__) for rows in (4, 3, 2, 1))
 
 

@@ -142,17 +142,17 @@ def cache_folder() -> Path:
 
 
 def _digest(module: str) -> str:
-    """Of the text of a module of kernels, and of the modules whose kernels and intrinsics it uses."""
+    """Of the text of a module of kernels, and of the modules whose kernels, intrinsics and words for these it uses."""
     found, todo = set(), [module]
     while todo:
         name = todo.pop()
         if name not in found:
             found.add(name)
             for value in vars(sys.modules[name]).values():
-                if isinstance(value, Kernel):
-                    todo.append(value.__module__)
-                elif isinstance(value, Intrinsic):
+                if isinstance(value, Intrinsic):
                     todo += value.modules
+                elif isinstance(value, Kernel) or str(getattr(value, "__module__", "")).startswith(f"{__package__}."):
+                    todo.append(value.__module__)
     texts = [inspect.getsource(sys.modules[name]) for name in sorted(found | {__name__})]
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
 

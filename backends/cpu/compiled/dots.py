@@ -11,18 +11,9 @@ from __future__ import annotations
 from typing import Any
 
 from .compiler import Intrinsic, compiled
-from .vectors import Vectors, lanes
+from .vectors import Vectors, vector_lanes
 
 QUAD = 4  # rows of W that are taken together
-
-
-def _width(typing: Any) -> Any:
-    from numba import types
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return context.get_constant(types.int64, lanes(context))
-
-    return types.int64(), generate
 
 
 def _rows(count: int) -> Any:
@@ -101,7 +92,6 @@ def _sums(vectors: Vectors, four: list[Any]) -> Any:
     return builder.fadd(chosen(pairs[0], pairs[1], [0, 1, 4, 5]), chosen(pairs[0], pairs[1], [2, 3, 6, 7]))
 
 
-lane_count = Intrinsic(_width, __name__)
 rows_6, rows_4, rows_2, rows_1 = (Intrinsic(_rows(count), __name__) for count in (6, 4, 2, 1))
 
 
@@ -110,11 +100,11 @@ def dots(rows: int, terms: int, x: int, x_step: int, w: int, w_1: int, w_2: int,
          accumulate: int, near: int, far: int) -> None:  # fmt: skip
     """C (rows, 4) (+)= X (rows, terms) times the four rows of W that begin at w, w_1, w_2 and w_3, transposed.
 
-    Row r of X lies at ``x + r x_step``, of C at ``c + r c_step``: all in bytes. ``terms`` is a multiple of ``lane_count()``,
+    Row r of X lies at ``x + r x_step``, of C at ``c + r c_step``: all in bytes. ``terms`` is a multiple of ``vector_lanes()``,
     and at least that. ``accumulate`` 0 overwrites C. ``near`` and ``far`` are where two rows lie that are needed later.
     """
     r = 0
-    if lane_count() == 16:  # which has the registers for it
+    if vector_lanes() == 16:  # which has the registers for it
         while r + 6 <= rows:
             rows_6(terms, x + r * x_step, x_step, w, w_1, w_2, w_3, c + r * c_step, c_step, accumulate, near, far)
             r += 6

@@ -11,21 +11,14 @@ from typing import Any
 import numpy as np
 
 from .compiler import compiled
-from .microkernel import scattered_panel, width
-from .squares import LANES, STEP, transpose, vector_lanes
+from .microkernel import offsets, scattered_panel, width
+from .squares import LANES, STEP, transpose
+from .vectors import vector_lanes
 
 TERMS = 256  # that are summed at a time: their filters stay in the cache
 ROWS = 60  # places at a time, a multiple of the micro-kernel's 6
 PIXELS = 256  # that are summed at a time, in the gradient of the filters
 BLOCK = 64  # pixels whose gradients are added up before they join the total, in the gradient of the bias
-
-
-@compiled
-def offsets(count: int, step: int) -> Any:
-    table = np.empty(count, np.int64)
-    for k in range(count):
-        table[k] = k * step
-    return table
 
 
 @compiled

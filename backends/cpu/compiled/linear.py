@@ -1,6 +1,6 @@
 """The products of a linear layer and of its gradients, each for a piece of the rows or columns of what it makes.
 
-Nothing large is rearranged: of the two micro-kernels, each product has one that takes the matrices as they lie. All is float32
+Nothing large is rearranged: of `dots` and `panel`, each product has the one that takes the matrices as they lie. All is float32
 and contiguous: x (N, in), weight (out, in), dout (N, out).
 """
 
@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from .compiler import compiled
-from .dots import QUAD, dots, lane_count
-from .microkernel import narrow_panel, panel_ahead, panel_beside, width
+from .dots import QUAD, dots
+from .microkernel import narrow_panel, offsets, panel_ahead, panel_beside, width
+from .vectors import vector_lanes
 
 TERMS = 1024  # of a scalar product that are worked on together: 6 such rows stay in the first cache
 CHUNK = 16  # rows of weight that are taken with all of x before the next
@@ -28,18 +29,18 @@ def forward(x: Any, weight: Any, bias: Any, out: Any, first: int, last: int, rec
     The rows of x may have more columns than those of weight, which are not read.
     """
     batch, terms = len(x), weight.shape[1]
-    whole = terms // lane_count() * lane_count()
+    whole = terms // vector_lanes() * vector_lanes()
     for start in range(0, whole, TERMS):
         _add_dots(x, weight, out, first, last, 0, start, min(TERMS, whole - start), start)
     if whole < terms:  # the last terms, filled up with zeros
-        x_rest = np.zeros((batch, lane_count()), np.float32)
-        weight_rest = np.zeros((last - first, lane_count()), np.float32)
+        x_rest = np.zeros((batch, vector_lanes()), np.float32)
+        weight_rest = np.zeros((last - first, vector_lanes()), np.float32)
         for k in range(terms - whole):
             for b in range(batch):
                 x_rest[b, k] = x[b, whole + k]
             for o in range(last - first):
                 weight_rest[o, k] = weight[first + o, whole + k]
-        _add_dots(x_rest, weight_rest, out, first, last, first, 0, lane_count(), whole)
+        _add_dots(x_rest, weight_rest, out, first, last, first, 0, vector_lanes(), whole)
     zero, added = np.float32(0), bias[first:last]
     for b in range(batch):
         row = out[b, first:last]
@@ -111,7 +112,7 @@ def weight_gradient(dout: Any, x: Any, grad_weight: Any, first: int, last: int, 
     batch, count = len(x), last - first
     most = min(TALL, batch)
     by_output = np.empty((count, most), np.float32)
-    a_offsets, b_offsets = _multiples(most, 4), _multiples(most, 4 * x.shape[1])
+    a_offsets, b_offsets = offsets(most, 4), offsets(most, 4 * x.shape[1])
     for start in range(0, batch, TALL):
         terms = min(TALL, batch - start)
         for b in range(terms):
@@ -129,18 +130,10 @@ def input_gradient(dout: Any, weight: Any, grad_x: Any, first: int, last: int) -
     """grad_x[:, first:last] = dout @ weight[:, first:last]."""
     batch, outs = dout.shape
     most = TALL if batch >= MANY else SHORT
-    a_offsets, b_offsets = _multiples(min(most, outs), 4), _multiples(min(most, outs), 4 * weight.shape[1])
+    a_offsets, b_offsets = offsets(min(most, outs), 4), offsets(min(most, outs), 4 * weight.shape[1])
     for k in range(0, outs, most):
         a, terms = dout.ctypes.data + 4 * k, min(most, outs - k)
         _product(batch, terms, a, 4 * outs, a_offsets, weight, k, b_offsets, grad_x, 0, first, last, k, 0)
-
-
-@compiled
-def _multiples(count: int, step: int) -> Any:
-    table = np.empty(count, np.int64)
-    for k in range(count):
-        table[k] = k * step
-    return table
 
 
 @compiled
@@ -159,19 +152,20 @@ def _product(
         else:
             panel_ahead(rows, terms, a, row_step, to_a, from_b + 4 * j, to_b, to_c + 4 * j, c_step, accumulate)
         j += width()
-    step = 4 * lane_count()
+    lanes = vector_lanes()
+    step = 4 * lanes
     while j < last:
-        count = min(lane_count(), last - j)
+        count = min(lanes, last - j)
         b_start, c_start, c_between = from_b + 4 * j, to_c + 4 * j, c_step
-        if count < lane_count():  # the last columns, filled up with zeros
-            b_rest, c_rest = np.zeros((terms, lane_count()), np.float32), np.zeros((rows, lane_count()), np.float32)
+        if count < lanes:  # the last columns, filled up with zeros
+            b_rest, c_rest = np.zeros((terms, lanes), np.float32), np.zeros((rows, lanes), np.float32)
             for i in range(count):
                 for k in range(terms):
                     b_rest[k, i] = b[b_row + k, j + i]
                 if accumulate:
                     for r in range(rows):
                         c_rest[r, i] = c[c_row + r, j + i]
-            b_offsets = _multiples(terms, step)
+            b_offsets = offsets(terms, step)
             to_b, b_start, c_start, c_between = b_offsets.ctypes.data, b_rest.ctypes.data, c_rest.ctypes.data, step
             narrow_panel(rows, terms, a, row_step, to_a, b_start, to_b, c_start, c_between, accumulate)
             for i in range(count):
@@ -179,4 +173,4 @@ def _product(
                     c[c_row + r, j + i] = c_rest[r, i]
         else:
             narrow_panel(rows, terms, a, row_step, to_a, b_start, to_b, c_start, c_between, accumulate)
-        j += lane_count()
+        j += lanes

@@ -1,4 +1,4 @@
-"""The heart of all products of matrices: a block of outputs that stays in the processor's vector registers.
+"""The heart of most products of matrices: a block of outputs that stays in the processor's vector registers.
 
     C[r, 0:width] (+)= sum over k of  A[r, k] * B[k, 0:width]
 
@@ -16,6 +16,8 @@ are integers, in bytes, and nothing checks them.
 from __future__ import annotations
 
 from typing import Any
+
+import numpy as np
 
 from .compiler import Intrinsic, compiled
 from .vectors import Vectors, lanes
@@ -111,20 +113,15 @@ def _block(rows: int, by_table: bool = False, one: bool = False, ahead: bool = F
 
 def _fetch(typing: Any, address: Any, count: Any) -> Any:
     """The intrinsic (address, count): ask for ``count`` bytes ahead of their use; they come into the second cache."""
-    from llvmlite import ir
     from numba import types
     from numba.core import cgutils
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         address, count = arguments
-        pointer, small = ir.IntType(8).as_pointer(), ir.IntType(32)
-        name = "llvm.prefetch.p0"
-        kind = ir.FunctionType(ir.VoidType(), [pointer, small, small, small])
-        prefetch = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
-        line = ir.IntType(64)(64)
-        with cgutils.for_range(builder, builder.sdiv(count, line), intp=ir.IntType(64)) as loop:
-            place = builder.inttoptr(builder.add(address, builder.mul(loop.index, line)), pointer)
-            builder.call(prefetch, [place, small(0), small(2), small(1)])
+        vectors = Vectors(context, builder)
+        line = vectors.number(64)
+        with cgutils.for_range(builder, builder.sdiv(count, line), intp=vectors.integer) as loop:
+            vectors.prefetch(builder.add(address, builder.mul(loop.index, line)))
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64), generate
@@ -136,6 +133,15 @@ one_6, one_2, one_1 = (Intrinsic(_block(rows, one=True), __name__) for rows in (
 ahead_6, ahead_4 = (Intrinsic(_block(rows, ahead=True), __name__) for rows in (6, 4))
 beside_6 = Intrinsic(_block(6, beside=True), __name__)
 scattered_block = Intrinsic(_block(6, by_table=True), __name__)
+
+
+@compiled
+def offsets(count: int, step: int) -> Any:
+    """A table for `panel`: the multiples of ``step``, from 0 on."""
+    table = np.empty(count, np.int64)
+    for k in range(count):
+        table[k] = k * step
+    return table
 
 
 @compiled
@@ -193,9 +199,8 @@ def panel_ahead(rows: int, terms: int, a: int, row_step: int, a_offsets: int, b:
                 accumulate: int) -> None:  # fmt: skip
     """As `panel`, for a large B that lies row by row: the columns that follow are fetched from memory meanwhile."""
     blocks = (rows + 5) // 6
-    for i in range(
-        blocks
-    ):  # with each block a part of them: a half, two quarters of which may be the same, or a quarter
+    # With each block a part of them: a half, two quarters of which may be the same, or a quarter.
+    for i in range(blocks):
         r, quarter, other_quarter = 6 * i, min(3, i * 4 // min(4, blocks)), min(3, (i * 4 + 3) // min(4, blocks))
         near, far = (4 + quarter) * width(), (4 + other_quarter) * width()
         from_a, to_c = a + r * row_step, c + r * c_step

@@ -1,4 +1,4 @@
-"""Max-pooling of channels-last images (N, H, W, C): the maxima and the winners' places in the window, a byte each.
+"""Max-pooling of images (N, H, W, C), or (C, H, W, N) alike: the maxima and the winners' places in the window, a byte each.
 
 The first of equal elements wins, and a NaN over all that are not. ``NOBODY`` stands where a window has no element.
 """

@@ -1,4 +1,4 @@
-"""An intrinsic that multiplies squares of vectors by a small constant matrix from both sides: M X M'."""
+"""Intrinsics on squares: of vectors, times a small constant matrix from both sides, M X M'; and of floats, transposed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .compiler import Intrinsic
-from .vectors import Vectors, lanes
+from .vectors import Vectors
 
 LANES = 64  # floats that stand side by side at each place of a square
 STEP = 4 * LANES
@@ -86,13 +86,4 @@ def transposition(typing: Any, source: Any, source_step: Any, target: Any, targe
     return types.void(*[types.int64] * 4), generate
 
 
-def _lanes(typing: Any) -> Any:
-    from numba import types
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return context.get_constant(types.int64, lanes(context))
-
-    return types.int64(), generate
-
-
-transpose, vector_lanes = Intrinsic(transposition, __name__), Intrinsic(_lanes, __name__)
+transpose = Intrinsic(transposition, __name__)

@@ -8,11 +8,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from .compiler import Intrinsic
+
 
 def lanes(context: Any) -> int:
     """Of a vector, on the processor that code is made for."""
     _, _, features = context.codegen().magic_tuple()
     return 16 if "+avx512f" in features.split(",") else 8
+
+
+def _lanes(typing: Any) -> Any:
+    """`lanes`, as a kernel sees it: a constant."""
+    from numba import types
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return context.get_constant(types.int64, lanes(context))
+
+    return types.int64(), generate
+
+
+vector_lanes = Intrinsic(_lanes, __name__)
 
 
 class Vectors:

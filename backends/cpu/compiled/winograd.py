@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 
 from .compiler import compiled
-from .microkernel import fetch, panel, width
-from .squares import LANES, STEP, transpose, vector_lanes
+from .microkernel import fetch, offsets, panel, width
+from .squares import LANES, STEP, transpose
+from .vectors import vector_lanes
 from .winograd_matrices import (
     filter_4,
     filter_4_adjoint,
@@ -47,14 +48,6 @@ TERMS = 256  # tiles that are summed at a time
 def scratch_size(places: int, tiles: int, kernel: int) -> int:
     """Of what `multiply_filters` and `write_images` need together: products, transformed filters, turned filters, tiles."""
     return LANES * (places * (tiles | 1) + (places + kernel * kernel) * (CHUNK + 1)) + 3 * TILE
-
-
-@compiled
-def offsets(count: int, step: int) -> Any:
-    table = np.empty(count, np.int64)
-    for k in range(count):
-        table[k] = k * step
-    return table
 
 
 @compiled

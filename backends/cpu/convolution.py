@@ -23,7 +23,7 @@ from .threads import for_each, slices
 from .windows import Windows
 
 PARTIAL_SUMS = 4  # of the weights' gradient: enough to share among a few threads, few enough to keep in memory
-CHANNELS_LAST = ("implicit", "winograd 4", "winograd 6")  # algorithms that keep what `_Convolved` says
+RECTIFYING = ("batch last", "implicit", "winograd 4", "winograd 6")  # algorithms that do the work of a ReLU as well
 MANY_GROUPS = 8  # from here on the einsum of the reference is quicker than a product a group
 
 
@@ -69,9 +69,7 @@ class ChannelsLastConvolution(Convolution):
         if groups > 1:
             return self._grouped(x, weight, bias, stride, padding, dilation, groups)
         algorithm = self._algorithm(x, weight, bias, stride, padding, dilation)
-        if algorithm == "batch last":
-            return batch_last.convolve(x, weight, bias, padding, rectify=False)
-        if algorithm in CHANNELS_LAST:
+        if algorithm in RECTIFYING:
             return _convolve(algorithm, x, weight, bias, stride, padding, dilation, rectify=False)
         saved = (algorithm, x, weight, bias is not None, stride, padding, dilation)
         if algorithm == "direct":
@@ -101,9 +99,7 @@ class ChannelsLastConvolution(Convolution):
     ) -> tuple[Any, Any]:
         if groups == 1 and x.size > 0 and weight.size > 0:
             algorithm = self._algorithm(x, weight, bias, stride, padding, dilation)
-            if algorithm == "batch last":
-                return batch_last.convolve(x, weight, bias, padding, rectify=True)
-            if algorithm in CHANNELS_LAST:
+            if algorithm in RECTIFYING:
                 return _convolve(algorithm, x, weight, bias, stride, padding, dilation, rectify=True)
         return super().conv2d_relu(x, weight, bias, stride, padding, dilation, groups)
 
@@ -115,9 +111,7 @@ class ChannelsLastConvolution(Convolution):
         return decide(x.shape, weight.shape, stride, padding, dilation, str(x.dtype))
 
     def conv2d_backward(self, saved: Any, dout: Any, needs: Needs = (True, True, True)) -> tuple[Any, ...]:
-        if isinstance(saved, batch_last.Saved):
-            return batch_last.gradients(saved, dout, needs)
-        if isinstance(saved, _Convolved):
+        if isinstance(saved, (batch_last.Saved, _Convolved)):
             return self._differentiate(saved, dout, needs)
         kind, *rest = saved
         if kind == "reference":
@@ -142,13 +136,14 @@ class ChannelsLastConvolution(Convolution):
         )
 
     def conv2d_relu_backward(self, saved: Any, dout: Any, needs: Needs = (True, True, True)) -> tuple[Any, ...]:
-        if isinstance(saved, batch_last.Saved):
-            return batch_last.gradients(saved, dout, needs)
-        if isinstance(saved, _Convolved):
+        if isinstance(saved, (batch_last.Saved, _Convolved)):
             return self._differentiate(saved, dout, needs)
         return super().conv2d_relu_backward(saved, dout, needs)
 
-    def _differentiate(self, saved: _Convolved, dout: Any, needs: Needs) -> tuple[Any, ...]:
+    def _differentiate(self, saved: _Convolved | batch_last.Saved, dout: Any, needs: Needs) -> tuple[Any, ...]:
+        """Backward of what `_convolve` did."""
+        if isinstance(saved, batch_last.Saved):
+            return batch_last.gradients(saved, dout, needs)
         grad_out, x, weight = channels_last(dout.astype(np.float32, copy=False)), saved.x, saved.weight
         wants_bias = saved.has_bias and needs[2]
         if saved.algorithm.startswith("winograd"):
@@ -230,7 +225,10 @@ class ChannelsLastConvolution(Convolution):
 
 def _convolve(
     algorithm: str, x: Any, weight: Any, bias: Any, stride: Pair, padding: Pair, dilation: Pair, rectify: bool
-) -> tuple[Any, _Convolved]:
+) -> tuple[Any, _Convolved | batch_last.Saved]:
+    """By one of the algorithms in `RECTIFYING`: the result and what `_differentiate` needs."""
+    if algorithm == "batch last":
+        return batch_last.convolve(x, weight, bias, padding, rectify)
     rows, filters = channels_last(x), channels_last(weight)
     if algorithm == "implicit":
         out = implicit.convolve(rows, filters, bias, stride, padding, dilation, rectify)

@@ -17,13 +17,12 @@ import numpy as np
 
 from ..geometry import Pair, output_size
 from .compiled import batch_last as kernels
-from .compiled.batch_last_order import rearrange
+from .compiled.batch_last_order import rearrange_alone
 from .compiled.batch_last_products import COLUMNS
 from .scratch import address, aligned
-from .threads import share_out
+from .threads import together
 
 WIDEST = 64  # columns of a block of the micro-kernel
-SMALL = 1 << 18  # elements, put into order before another thread has woken up
 PARTS = 8  # of the output's rows whose gradients are added up by themselves
 NOTHING = np.empty((0, 0, 0, 0), np.float32)
 
@@ -42,8 +41,7 @@ def rearranged(x: Any, padding: Pair = (0, 0)) -> Any:
     """(N, C, H, W) as (C, H + 2 top, W + 2 left, N) with zeros around; a view where it is one already."""
     source, out = _order(x, padding)
     if source.size:
-        pieces = len(out) * out.shape[1] if out.size > SMALL else 1
-        share_out(lambda counters: rearrange(source, out, *padding, counters), pieces)
+        together(rearrange_alone, source, out, *padding)
     return out
 
 
@@ -120,11 +118,7 @@ def convolve(x: Any, weight: Any, bias: Any, padding: Pair, rectify: bool) -> tu
     out = aligned((len(weight), *out_size, n))
     added = np.zeros(len(weight), np.float32) if bias is None else np.ascontiguousarray(bias)
     filters = (address(weight), weight.strides[0], terms.a_offsets, terms.b_offsets, terms.spans, kernel[0])
-    share_out(
-        lambda counters: kernels.forward(source, images, padding, *filters, added, rectify, out, counters),
-        out_size[0],
-        phases=2,
-    )
+    together(kernels.forward, source, images, padding, *filters, added, rectify, out)
     return batch_first(out), Saved("batch last", images, weight, padding, out if rectify else NOTHING, bias is not None)
 
 
@@ -152,11 +146,7 @@ def gradients(saved: Saved, dout: Any, needs: tuple[bool, ...]) -> tuple[Any, An
         last = address(weight) + (kernel[0] - 1) * strides[2] + (kernel[1] - 1) * strides[3]
         filters = (last, strides[1], terms.a_offsets, terms.b_offsets, terms.spans, kernel[0], around[0])
         no_bias = np.zeros(channels, np.float32)
-        share_out(
-            lambda counters: kernels.backward(*parameters, source, *filters, no_bias, grad_x, counters),
-            max(len(parameters[-2]), grad_x.shape[1]),
-            phases=2,
-        )
+        together(kernels.backward, *parameters, source, *filters, no_bias, grad_x)
 
     if needs[0] and around[1] and n < WIDEST:  # too few columns see the same part of the kernel: let them see zeros
         work(parameters, passed, around, NOTHING)

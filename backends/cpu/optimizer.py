@@ -6,7 +6,7 @@ Where kernels are not compiled, a step takes several passes, over pieces that st
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,10 @@ import numpy as np
 from ..reference.optimizer import Arrays, Optimizers
 from .compiled import is_available
 from .compiled import optimizer as kernels
+from .compiled.compiler import Kernel
 from .layout import CACHE_BYTES, as_line
-from .threads import for_each, slices
+from .scratch import address
+from .threads import for_each, slices, together
 
 DTYPES = (np.dtype("float32"), np.dtype("float64"))
 Lines = tuple[Any, ...]
@@ -111,35 +113,30 @@ class OnePassOptimizers(Optimizers):
         for_each(work, in_cache(lists, left))
 
 
-def one_pass(kernel: Callable[..., None], lists: Sequence[Arrays], numbers: Sequence[float]) -> list[int]:
+def one_pass(kernel: Kernel, lists: Sequence[Arrays], numbers: Sequence[float]) -> list[int]:
     """Call ``kernel`` on everything; ``numbers`` in the arrays' dtype. The indices of those whose dtype it does not serve.
 
     The first list holds the parameters and the second their gradients; the first and those after the second are written to.
     """
     if not is_available():
         return list(range(len(lists[0])))
-    groups: list[list[Lines]] = []
+    tables: dict[Any, list[list[int]]] = {}
+    kept: list[Lines] = []  # the kernels know no more than their addresses
     copies: list[tuple[Any, Any]] = []
-    left, filled = [], CACHE_BYTES
+    left = []
     for i, arrays in enumerate(zip(*lists, strict=True)):
-        if arrays[0].dtype not in DTYPES or any(array.dtype != arrays[0].dtype for array in arrays):
+        dtype = arrays[0].dtype
+        if dtype not in DTYPES or any(array.dtype != dtype for array in arrays):
             left.append(i)
             continue
         lines, copied = _lines(arrays)
+        kept.append(lines)
         copies += copied
-        for piece in _pieces(lines, CACHE_BYTES):
-            if filled >= CACHE_BYTES:
-                groups.append([])
-                filled = 0
-            groups[-1].append(piece)
-            filled += piece[0].nbytes
-    typed = {dtype: np.array(numbers, dtype) for dtype in DTYPES}
-
-    def work(group: list[Lines]) -> None:
-        for lines in group:
-            kernel(*lines, typed[lines[0].dtype])
-
-    for_each(work, groups)
+        tables.setdefault(dtype, []).append([lines[0].size, *map(address, lines)])
+    for dtype, table in tables.items():
+        of_lines, length = np.array(table), max(1, CACHE_BYTES // dtype.itemsize)
+        ends = np.cumsum(-(-of_lines[:, 0] // length))
+        together(kernel, of_lines, ends, length, np.array(numbers, dtype))
     for array, copy in copies:
         array[...] = copy
     return left

@@ -13,10 +13,9 @@ from .compiled import is_available
 from .compiled import pooling as kernels
 from .layout import channels_first, channels_last, images
 from .masking import masked
-from .threads import for_each
+from .threads import for_each, together
 
 MOST_PLACES = 255
-SMALL_BYTES = 4 << 20
 
 Windows = tuple[Pair, Pair, Pair, Pair]  # kernel, stride, padding, dilation
 SIDE_BY_SIDE: Windows = ((2, 2), (2, 2), (0, 0), (1, 1))
@@ -33,11 +32,6 @@ def _batch_first_again(memory: Any, batch_last: bool) -> Any:
     return batch_first(memory) if batch_last else channels_first(memory)
 
 
-def _pieces(memory: Any) -> list[slice]:
-    """What is done in less time than another thread needs to wake up is one piece."""
-    return images(memory) if memory.nbytes > SMALL_BYTES else [slice(0, len(memory))]
-
-
 def _pool_compiled(x: Any, out_size: Pair, windows: Windows) -> tuple[Any, Any]:
     batch_last = is_batch_last(x)
     memory = _lanes_last(x, batch_last)
@@ -47,13 +41,10 @@ def _pool_compiled(x: Any, out_size: Pair, windows: Windows) -> tuple[Any, Any]:
     windows = tuple((int(rows), int(columns)) for rows, columns in windows)  # type: ignore[assignment]
     simple = windows == SIDE_BY_SIDE and out_size == (height // 2, width // 2)
 
-    def pool(part: slice) -> None:
-        if simple:
-            kernels.max_pool_2x2(memory[part], best[part], winner[part])
-        else:
-            kernels.max_pool(memory[part], *windows, best[part], winner[part])
-
-    for_each(pool, _pieces(memory))
+    if simple:
+        together(kernels.max_pool_2x2, memory, best, winner)
+    else:
+        together(kernels.max_pool, memory, *windows, best, winner)
     return _batch_first_again(best, batch_last), ("compiled", x.shape[2:], winner, windows, simple, batch_last)
 
 
@@ -63,13 +54,10 @@ def _pool_backward_compiled(
     gradient = _lanes_last(dout, batch_last)
     dx = np.empty((len(winner), *size, winner.shape[3]), dout.dtype)
 
-    def share_out(part: slice) -> None:
-        if simple:
-            kernels.max_pool_2x2_backward(winner[part], gradient[part], dx[part])
-        else:
-            kernels.max_pool_backward(winner[part], gradient[part], *windows, dx[part])
-
-    for_each(share_out, _pieces(dx))
+    if simple:
+        together(kernels.max_pool_2x2_backward, winner, gradient, dx)
+    else:
+        together(kernels.max_pool_backward, winner, gradient, *windows, dx)
     return _batch_first_again(dx, batch_last)
 
 

@@ -5,6 +5,10 @@ by one thread, and sums over pieces are taken in their order, so its results are
 cores. (What NumPy's own products compute outside of them, as in `matmul` or in a linear layer that no kernel
 serves, is OpenBLAS's matter, and may round otherwise.)
 
+Two ways of sharing: `together` calls one compiled kernel that takes its pieces itself, at a cost of microseconds; `for_each`
+calls Python for each piece, which pays from a tenth of a millisecond on. For a while after either, the other threads wait
+without sleeping for what comes next, since to be woken takes longer than many a primitive.
+
 While pieces run, the OpenBLAS that NumPy brings is told to use one thread for each product; where it cannot be told so,
 pieces run one after the other and the products use all cores.
 """
@@ -19,12 +23,16 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from contextvars import copy_context
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 from . import blas
+from .compiled import is_available, sharing
+from .compiled.compiler import Kernel
+
+PATIENCE = 4000  # turns without work before a thread sleeps: one or two milliseconds
 
 Piece = TypeVar("Piece")
 Result = TypeVar("Result")
@@ -54,17 +62,45 @@ class _Crew:
         self.cores = core_count()
         self.lock = threading.Lock()
         self.jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self.board = sharing.new_board()
         self.helpers = 0
         if blas.is_there():
             blas.set_threads(self.cores)
             self.helpers = self.cores - 1
         for number in range(self.helpers):
-            threading.Thread(target=_help, args=(self.jobs,), name=f"gpunn-cpu-{number}", daemon=True).start()
+            name = f"gpunn-cpu-{number}"
+            threading.Thread(target=_help, args=(self.jobs, self.board), name=name, daemon=True).start()
         weakref.finalize(self, _dismiss, self.jobs, self.helpers).atexit = False
 
+    def call(self, jobs: Iterable[Callable[[], None]]) -> None:
+        """Let a helper do each job; those that wait without sleeping begin at once."""
+        for job in jobs:
+            self.jobs.put(job)
+        self.board[sharing.CALLS] += 1
 
-def _help(jobs: SimpleQueue[Callable[[], None] | None]) -> None:
-    while (job := jobs.get()) is not None:
+    def wake(self) -> None:
+        """All helpers, so that they see what comes on the board."""
+        for _ in range(self.helpers - int(self.board[sharing.LISTENING])):
+            self.jobs.put(_nothing)
+
+
+def _nothing() -> None:
+    pass
+
+
+def _help(jobs: SimpleQueue[Callable[[], None] | None], board: Any) -> None:
+    while True:
+        called = int(board[sharing.CALLS])  # before the look at the jobs: none that comes after it is missed
+        try:
+            job = jobs.get_nowait()
+        except Empty:
+            if is_available():
+                sharing.serve(board, called, PATIENCE)
+            if called != board[sharing.CALLS]:
+                continue
+            job = jobs.get()
+        if job is None:
+            return
         with suppress(Exception):  # whoever handed out the work meets it as well
             job()
         del job  # what it holds can be large
@@ -102,7 +138,8 @@ class _Job(Generic[Piece, Result]):
         self.work, self.pieces = work, pieces
         self.results: list[Any] = [None] * len(pieces)
         self.errors: dict[int, BaseException] = {}
-        self.taken = self.helping = 0
+        self.taken = 0
+        self.helping = np.zeros(1, np.int64)
         self.lock = threading.Lock()
         self.alone = threading.Lock()  # locked until the last helper has gone
         self.alone.acquire()
@@ -131,20 +168,22 @@ class _Job(Generic[Piece, Result]):
         with self.lock:
             if self.taken >= len(self.pieces):
                 return
-            self.helping += 1
+            self.helping[0] += 1
         try:
             self.take_part()
         finally:
             with self.lock:
-                self.helping -= 1
-                if self.helping == 0:
+                self.helping[0] -= 1
+                if self.helping[0] == 0:
                     self.alone.release()
 
     def wait_for_helpers(self) -> None:
         self.stop()
         with self.lock:
-            left = self.helping > 0
+            left = self.helping[0] > 0
         if left:
+            if is_available():  # to be woken takes long
+                sharing.wait_for_zero(self.helping.ctypes.data, PATIENCE)
             self.alone.acquire()
 
 
@@ -161,9 +200,9 @@ def for_each(work: Callable[[Piece], Result], pieces: Iterable[Piece]) -> list[R
     job = _Job(work, todo)
     try:
         blas.set_threads(1)
-        for _ in range(min(crew.helpers, len(todo) - 1)):
-            # Each helper gets a copy of the context, because NumPy keeps its error settings there.
-            crew.jobs.put(functools.partial(copy_context().run, job.help))
+        # Each helper gets a copy of the context, because NumPy keeps its error settings there.
+        helpers = min(crew.helpers, len(todo) - 1)
+        crew.call(functools.partial(copy_context().run, job.help) for _ in range(helpers))
         job.take_part()
     finally:
         job.wait_for_helpers()  # also after Ctrl-C: nobody may write to an array that its owner took back
@@ -187,22 +226,25 @@ def one_core(work: Callable[[], Result]) -> Result:
         crew.lock.release()
 
 
-def share_out(work: Callable[[Any], None], pieces: int, phases: int = 1) -> None:
-    """``work(counters)`` in every thread: it calls a kernel that takes its pieces itself (see compiled/sharing.py).
-
-    For pieces that take less than a tenth of a millisecond: one at a time they would wait for Python's lock again and again.
-    ``pieces`` are those of the last of ``phases``.
-    """
+def together(kernel: Kernel, *arguments: Any) -> None:
+    """``kernel(*arguments, board)`` in all threads at once: a kernel that shares itself out (see compiled/sharing.py)."""
     crew = gather_crew()
-    counters = np.zeros((phases, 2), np.int64)
-
-    def help_out() -> None:
-        if counters[-1, 0] < pieces:  # else it comes too late
-            work(counters)
-
-    for _ in range(min(crew.helpers, pieces - 1)):
-        crew.jobs.put(help_out)
-    work(counters)
+    if crew.helpers == 0 or not crew.lock.acquire(blocking=False):
+        kernel(*arguments, sharing.new_board())
+        return
+    board = crew.board
+    try:
+        crew.wake()
+        kernel(*arguments, board)
+        if board[sharing.FAILED]:
+            raise MemoryError("a thread had no memory for its part of a kernel's work")
+    except BaseException:
+        board[sharing.FAILED] = 1  # nobody waits for pieces that are not done
+        sharing.leave(board, True)
+        board[sharing.FAILED] = 0
+        raise
+    finally:
+        crew.lock.release()
 
 
 def slices(length: int, step: int) -> list[slice]:

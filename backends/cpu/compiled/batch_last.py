@@ -15,7 +15,7 @@ from .batch_last_order import rearrange
 from .batch_last_products import add_lanes, multiply_runs
 from .compiler import compiled
 from .microkernel import panel, width
-from .sharing import done, take, wait
+from .sharing import done, leave, share, take, wait
 from .vectors import vector_lanes
 
 RUN = 1024  # elements at a time, of which a few rows stay in the first cache
@@ -24,33 +24,37 @@ RUN = 1024  # elements at a time, of which a few rows stay in the first cache
 @compiled
 def forward(
     source: Any, images: Any, around: Any, weight: int, weight_step: int, a_offsets: Any, b_offsets: Any, spans: Any,
-    kernel_rows: int, bias: Any, rectify: bool, out: Any, counters: Any,
+    kernel_rows: int, bias: Any, rectify: bool, out: Any, board: Any,
 ) -> None:  # fmt: skip
     """`rearrange` ``source`` into ``images`` with zeros ``around``, unless it is empty; then `convolve`."""
+    leads = share(board)
     if source.size > 0:
-        rearrange(source, images, around[0], around[1], counters)
-    convolve(images, weight, weight_step, a_offsets, b_offsets, spans, kernel_rows, 0, bias, rectify, out, counters)
+        rearrange(source, images, around[0], around[1], board)
+    convolve(images, weight, weight_step, a_offsets, b_offsets, spans, kernel_rows, 0, bias, rectify, out, board)
+    leave(board, leads)
 
 
 @compiled
 def backward(
     images: Any, rectified: Any, dout: Any, masked: Any, places: Any, of_weight: Any, of_bias: Any, step: int,
     source: Any, weight: int, weight_step: int, a_offsets: Any, b_offsets: Any, spans: Any, kernel_rows: int, top: int,
-    bias: Any, grad_x: Any, counters: Any,
+    bias: Any, grad_x: Any, board: Any,
 ) -> None:  # fmt: skip
     """`differentiate` if there is a part to do; then the input's gradient, if it has rows, by `convolve` of ``source``."""
+    leads = share(board)
     if len(of_bias) > 0:
-        differentiate(images, rectified, dout, masked, places, of_weight, of_bias, step, counters)
+        differentiate(images, rectified, dout, masked, places, of_weight, of_bias, step, board)
     if grad_x.shape[1] > 0:
         convolve(
-            source, weight, weight_step, a_offsets, b_offsets, spans, kernel_rows, top, bias, False, grad_x, counters
+            source, weight, weight_step, a_offsets, b_offsets, spans, kernel_rows, top, bias, False, grad_x, board
         )  # fmt: skip
+    leave(board, leads)
 
 
 @compiled
 def convolve(
     images: Any, weight: int, weight_step: int, a_offsets: Any, b_offsets: Any, spans: Any, kernel_rows: int, top: int,
-    bias: Any, rectify: bool, out: Any, counters: Any,
+    bias: Any, rectify: bool, out: Any, board: Any,
 ) -> None:  # fmt: skip
     """out (O, OH, OW, N) from images (C, H, W, N).
 
@@ -59,14 +63,14 @@ def convolve(
     A term reads its factor at ``a_offsets``, and for the output at (h, w) the images at row h - ``top``, column w, plus
     ``b_offsets``; terms stand by the kernel's rows, of which those outside the image are left out.
     """
-    h = take(counters, 1)
+    h = take(board, 1)
     while h < out.shape[1]:
         convolve_row(
             images, weight, weight_step, a_offsets, b_offsets, spans, kernel_rows, top, bias, rectify, out, h
         )  # fmt: skip
-        done(counters, 1)
-        h = take(counters, 1)
-    wait(counters, 1, out.shape[1])
+        done(board, 1)
+        h = take(board, 1)
+    wait(board, 1, out.shape[1])
 
 
 @compiled
@@ -122,7 +126,7 @@ def total_of(run: Any) -> Any:
 @compiled
 def differentiate(
     images: Any, rectified: Any, dout: Any, masked: Any, b_offsets: Any, of_weight: Any, of_bias: Any, step: int,
-    counters: Any,
+    board: Any,
 ) -> None:  # fmt: skip
     """The gradients of the filters (parts, O, C KH KW) and of the bias (parts, O), a part ``step`` rows of dout (O, OH, OW, N).
 
@@ -137,7 +141,7 @@ def differentiate(
     own = np.empty((outs, 1, across, count) if masking and masked.size == 0 else (0, 0, 0, 0), np.float32)
     sums = np.empty((outs + 3) // 4 * 4 * columns * lanes, np.float32)
     short = np.empty((outs + columns, lanes), np.float32)
-    part = take(counters, 0)
+    part = take(board, 0)
     while part < len(of_bias):
         for i in range(len(sums)):
             sums[i] = 0
@@ -157,9 +161,9 @@ def differentiate(
             if of_weight.shape[2] > 0:
                 multiply_row(images, source, row, h, b_offsets, sums, short)
         add_lanes(sums, outs, columns, of_weight[part])
-        done(counters, 0)
-        part = take(counters, 0)
-    wait(counters, 0, len(of_bias))
+        done(board, 0)
+        part = take(board, 0)
+    wait(board, 0, len(of_bias))
 
 
 @compiled

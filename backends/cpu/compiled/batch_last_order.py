@@ -5,26 +5,33 @@ from __future__ import annotations
 from typing import Any
 
 from .compiler import compiled
-from .sharing import done, take, wait
+from .sharing import done, leave, share, take, wait
 from .squares import transpose
 from .vectors import vector_lanes
 
 
 @compiled
-def rearrange(images: Any, out: Any, top: int, left: int, counters: Any) -> None:
+def rearrange_alone(images: Any, out: Any, top: int, left: int, board: Any) -> None:
+    leads = share(board)
+    rearrange(images, out, top, left, board)
+    leave(board, leads)
+
+
+@compiled
+def rearrange(images: Any, out: Any, top: int, left: int, board: Any) -> None:
     """images (N, C, H, W) into out (C, H + 2 top, W + 2 left, N), with zeros around."""
     height = out.shape[1]
     pieces = out.shape[0] * height
-    piece = take(counters, 0)
+    piece = take(board, 0)
     while piece < pieces:
         c, row = piece // height, piece % height
         if row < top or row >= height - top:
             out[c, row].reshape(-1)[:] = 0
         else:
             _rearrange_row(images, out, c, row, top, left)
-        done(counters, 0)
-        piece = take(counters, 0)
-    wait(counters, 0, pieces)
+        done(board, 0)
+        piece = take(board, 0)
+    wait(board, 0, pieces)
 
 
 @compiled

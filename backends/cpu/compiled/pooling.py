@@ -1,6 +1,7 @@
 """Max-pooling of images (N, H, W, C), or (C, H, W, N) alike: the maxima and the winners' places in the window, a byte each.
 
-The first of equal elements wins, and a NaN over all that are not. ``NOBODY`` stands where a window has no element.
+The first of equal elements wins, and a NaN over all that are not. ``NOBODY`` stands where a window has no element. All threads
+share a kernel (see sharing.py), an image at a time.
 """
 
 from __future__ import annotations
@@ -10,15 +11,18 @@ from typing import Any
 import numpy as np
 
 from .compiler import compiled
+from .sharing import leave, share, take
 
 NOBODY = 255
 
 
 @compiled
-def max_pool_2x2(x: Any, best: Any, winner: Any) -> None:
+def max_pool_2x2(x: Any, best: Any, winner: Any, board: Any) -> None:
     """Windows of 2x2, side by side, without padding."""
     images, height, width, channels = best.shape
-    for n in range(images):
+    leads = share(board)
+    n = take(board, 0)
+    while n < images:
         for i in range(height):
             for j in range(width):
                 first, second = x[n, 2 * i, 2 * j], x[n, 2 * i, 2 * j + 1]
@@ -37,14 +41,18 @@ def max_pool_2x2(x: Any, best: Any, winner: Any) -> None:
                     most, who = (rival, np.uint8(3)) if wins else (most, who)
                     value[c] = most
                     place[c] = who
+        n = take(board, 0)
+    leave(board, leads)
 
 
 @compiled
-def max_pool_2x2_backward(winner: Any, dout: Any, dx: Any) -> None:
+def max_pool_2x2_backward(winner: Any, dout: Any, dx: Any, board: Any) -> None:
     """The gradient of `max_pool_2x2`; where no window is, at the end of an odd side, 0."""
     images, height, width, channels = winner.shape
     zero = dout.dtype.type(0)
-    for n in range(images):
+    leads = share(board)
+    n = take(board, 0)
+    while n < images:
         for i in range(height):
             for j in range(width):
                 place, gradient = winner[n, i, j], dout[n, i, j]
@@ -58,13 +66,17 @@ def max_pool_2x2_backward(winner: Any, dout: Any, dx: Any) -> None:
                     fourth[c] = gradient[c] if place[c] == 3 else zero
         dx[n, :, 2 * width :] = zero
         dx[n, 2 * height :] = zero
+        n = take(board, 0)
+    leave(board, leads)
 
 
 @compiled
-def max_pool(x: Any, kernel: Any, stride: Any, padding: Any, dilation: Any, best: Any, winner: Any) -> None:
+def max_pool(x: Any, kernel: Any, stride: Any, padding: Any, dilation: Any, best: Any, winner: Any, board: Any) -> None:
     """Any windows. The four pairs are tuples (rows, columns)."""
     images, height, width, channels = x.shape
-    for n in range(images):
+    leads = share(board)
+    n = take(board, 0)
+    while n < images:
         for i in range(best.shape[1]):
             for j in range(best.shape[2]):
                 value, place = best[n, i, j], winner[n, i, j]
@@ -84,15 +96,21 @@ def max_pool(x: Any, kernel: Any, stride: Any, padding: Any, dilation: Any, best
                             wins = ((not rival <= most) & (most == most)) | (who == NOBODY)
                             value[c] = rival if wins else most
                             place[c] = number if wins else who
+        n = take(board, 0)
+    leave(board, leads)
 
 
 @compiled
-def max_pool_backward(winner: Any, dout: Any, kernel: Any, stride: Any, padding: Any, dilation: Any, dx: Any) -> None:
+def max_pool_backward(
+    winner: Any, dout: Any, kernel: Any, stride: Any, padding: Any, dilation: Any, dx: Any, board: Any
+) -> None:
     """The gradient of `max_pool`; windows that overlap add up in their order."""
     images, height, width, channels = dx.shape
     zero = dout.dtype.type(0)
-    dx[:] = zero
-    for n in range(images):
+    leads = share(board)
+    n = take(board, 0)
+    while n < images:
+        dx[n] = zero
         for i in range(winner.shape[1]):
             for j in range(winner.shape[2]):
                 place, gradient = winner[n, i, j], dout[n, i, j]
@@ -104,6 +122,8 @@ def max_pool_backward(winner: Any, dout: Any, kernel: Any, stride: Any, padding:
                         column = j * stride[1] - padding[1] + v * dilation[1]
                         if column < 0 or column >= width:
                             continue
-                        share, number = dx[n, row, column], np.uint8(u * kernel[1] + v)
+                        slope, number = dx[n, row, column], np.uint8(u * kernel[1] + v)
                         for c in range(channels):
-                            share[c] += gradient[c] if place[c] == number else zero
+                            slope[c] += gradient[c] if place[c] == number else zero
+        n = take(board, 0)
+    leave(board, leads)

@@ -11,7 +11,7 @@ from .compiled import is_available
 from .compiled import normalization as kernels
 from .layout import CACHE_BYTES
 from .masking import masked
-from .threads import for_each, slices
+from .threads import for_each, slices, together
 
 
 def as_rows(x: Any) -> Any:
@@ -34,82 +34,61 @@ def in_pieces(x: Any) -> bool:
 
 
 class _Normalized(NamedTuple):
-    """What the compiled kernels save: y = (x - mean) factor + shift, all but x (C) in the dtype of x."""
+    """What the compiled kernels save: y = (x - mean) factor + bias, all but x (C) in the dtype of x."""
 
     x: Any
     mean: Any
     scale: Any
     factor: Any
-    shift: Any
+    bias: Any
     weight_dtype: Any
     bias_dtype: Any
     rectified: bool
 
 
+def _of_channels(values: Any, x: Any, default: float) -> Any:
+    """The weight or the bias (C) in the dtype of x (N, C, ...)."""
+    return np.full(x.shape[1], default, x.dtype) if values is None else np.ascontiguousarray(values, x.dtype)
+
+
+def _step(rows: Any) -> int:
+    """Rows of a part: a quarter of the cache, so that there are parts for several threads."""
+    return max(1, CACHE_BYTES // (4 * rows.shape[1] * rows.itemsize))
+
+
 def _normalize_compiled(x: Any, weight: Any, bias: Any, eps: float, rectify: bool) -> tuple[Any, Any]:
     rows = as_rows(x)
-    y, parts = np.empty_like(rows), pieces(rows)
-    totals, squares = np.empty((2, len(parts), rows.shape[1]), x.dtype)
-
-    def moments(number: int) -> None:
-        kernels.moments(rows[parts[number]], totals[number], squares[number])
-
-    def normalize(piece: slice) -> None:
-        kernel = kernels.normalize_rectified if rectify else kernels.normalize
-        kernel(rows[piece], mean, factor, shift, y[piece])
-
-    for_each(moments, range(len(parts)))
-    counts = np.array([[part.stop - part.start] for part in parts])
-    wide_totals = totals.astype(np.float64)
-    wide_mean = wide_totals.sum(axis=0) / len(rows)
-    between = counts * (wide_totals / counts - wide_mean) ** 2  # of the pieces' means
-    mean = wide_mean.astype(x.dtype)
-    variance = ((squares + between).sum(axis=0) / len(rows)).astype(x.dtype)
-    scale = 1 / np.sqrt(variance + eps)
-    factor = scale if weight is None else (scale * weight).astype(x.dtype, copy=False)
-    shift = np.zeros_like(mean) if bias is None else np.ascontiguousarray(bias, x.dtype)
-    for_each(normalize, parts)
-    saved = _Normalized(x, mean, scale, factor, shift, dtype_of(weight), dtype_of(bias), rectify)
+    y, step, (count, channels) = np.empty_like(rows), _step(rows), rows.shape
+    totals, squares = np.empty((2, -(-count // step), channels), x.dtype)
+    mean, variance, scale, factor = np.empty((4, channels), x.dtype)
+    per_channel = _of_channels(weight, x, 1), _of_channels(bias, x, 0)
+    found = mean, variance, scale, factor, y
+    together(kernels.normalize_batch, rows, *per_channel, x.dtype.type(eps), rectify, step, totals, squares, *found)
+    saved = _Normalized(x, mean, scale, factor, per_channel[1], dtype_of(weight), dtype_of(bias), rectify)
     return (from_rows(y, x.shape), mean, variance), saved
 
 
-def _normalize_by(x: Any, weight: Any, bias: Any, mean: Any, variance: Any, eps: float, kernel: Any) -> tuple[Any, Any]:
+def _normalize_by(
+    x: Any, weight: Any, bias: Any, mean: Any, variance: Any, eps: float, rectify: bool
+) -> tuple[Any, Any]:
     """By given statistics; what is saved is what the reference saves."""
     rows = as_rows(x)
     mean = np.ascontiguousarray(mean, x.dtype)
     scale = 1 / np.sqrt(variance.astype(x.dtype, copy=False) + eps)
     factor = np.ascontiguousarray(scale if weight is None else scale * weight, x.dtype)
-    shift = np.zeros_like(mean) if bias is None else np.ascontiguousarray(bias, x.dtype)
     y = np.empty_like(rows)
-    for_each(lambda part: kernel(rows[part], mean, factor, shift, y[part]), pieces(rows))
+    together(kernels.normalize, rows, mean, factor, _of_channels(bias, x, 0), rectify, _step(rows), y)
     return from_rows(y, x.shape), (x, weight, dtype_of(bias), mean, scale)
 
 
 def _differentiate_compiled(saved: _Normalized, dout: Any) -> tuple[Any, ...]:
     rows, grad_rows = as_rows(saved.x), as_rows(dout.astype(saved.x.dtype, copy=False))
-    mean, factor, shift = saved.mean, saved.factor, saved.shift
-    dx, parts = np.empty_like(rows), pieces(rows)
-    totals, distances = np.empty((2, len(parts), rows.shape[1]), rows.dtype)
-
-    def sums(number: int) -> None:
-        part, total, distance = parts[number], totals[number], distances[number]
-        if saved.rectified:
-            kernels.gradient_sums_rectified(rows[part], grad_rows[part], mean, factor, shift, total, distance)
-        else:
-            kernels.gradient_sums(rows[part], grad_rows[part], mean, total, distance)
-
-    def differentiate(part: slice) -> None:
-        if saved.rectified:
-            arguments = (mean, factor, shift, slope, offset, dx[part])
-            kernels.differentiate_rectified(rows[part], grad_rows[part], *arguments)
-        else:
-            kernels.differentiate(rows[part], grad_rows[part], mean, factor, slope, offset, dx[part])
-
-    for_each(sums, range(len(parts)))
-    sum_dy = totals.sum(axis=0)
-    sum_dy_z = distances.sum(axis=0) * saved.scale
-    slope, offset = -factor * saved.scale * sum_dy_z / len(rows), -factor * sum_dy / len(rows)
-    for_each(differentiate, parts)
+    dx, step, (count, channels) = np.empty_like(rows), _step(rows), rows.shape
+    totals, distances = np.empty((2, -(-count // step), channels), rows.dtype)
+    slope, offset = np.empty((2, channels), rows.dtype)
+    statistics = saved.mean, saved.scale, saved.factor, saved.bias, saved.rectified
+    together(kernels.differentiate_batch, rows, grad_rows, *statistics, step, totals, distances, slope, offset, dx)
+    sum_dy, sum_dy_z = totals.sum(axis=0), distances.sum(axis=0) * saved.scale
     return from_rows(dx, saved.x.shape), as_dtype(sum_dy_z, saved.weight_dtype), as_dtype(sum_dy, saved.bias_dtype)
 
 
@@ -149,14 +128,14 @@ class ChannelsLastNormalization(Normalization):
     ) -> tuple[Any, Any]:
         if not in_pieces(x) or not is_available():
             return super().batch_norm_inference(x, weight, bias, mean, variance, eps)
-        return _normalize_by(x, weight, bias, mean, variance, eps, kernels.normalize)
+        return _normalize_by(x, weight, bias, mean, variance, eps, rectify=False)
 
     def batch_norm_inference_relu(
         self, x: Any, weight: Any, bias: Any, mean: Any, variance: Any, eps: float = 1e-5
     ) -> tuple[Any, Any]:
         if not in_pieces(x) or not is_available():
             return super().batch_norm_inference_relu(x, weight, bias, mean, variance, eps)
-        out, normalized = _normalize_by(x, weight, bias, mean, variance, eps, kernels.normalize_rectified)
+        out, normalized = _normalize_by(x, weight, bias, mean, variance, eps, rectify=True)
         return out, (normalized, out)
 
     def _normalize_rows(self, x: Any, weight: Any, bias: Any, eps: float, rectify: bool) -> tuple[Any, Any]:

@@ -1,8 +1,8 @@
-"""Batch normalization on contiguous rows (M, C) of channels: kernels for one piece of the rows.
+"""Batch normalization on contiguous rows (M, C) of channels. All threads share a kernel (see sharing.py), ``step`` rows at a time.
 
 The statistics take blocks of rows that stay in the first cache: the block's mean, then the squares around it, then both are
-joined to those before (T. Chan, G. Golub and R. LeVeque, 1979). So memory is read once, and nothing cancels.
-Everything (C) is in the rows' dtype.
+joined to those before (T. Chan, G. Golub and R. LeVeque, 1979). So memory is read once, and nothing cancels. Everything
+(C) is in the rows' dtype. With ``rectify``, a ReLU follows; in its gradient what passed is computed anew rather than read.
 """
 
 from __future__ import annotations
@@ -12,46 +12,130 @@ from typing import Any
 import numpy as np
 
 from .compiler import compiled
+from .sharing import done, leave, share, take, wait
 
 BLOCK = 64  # rows
 
 
 @compiled
-def moments(rows: Any, total: Any, squares: Any) -> None:
-    """total (C) = sum of the rows, squares (C) = sum of the squared distances from the rows' mean."""
-    count, channels = rows.shape
-    scalar = rows.dtype.type
+def normalize_batch(
+    rows: Any, weight: Any, bias: Any, eps: Any, rectify: bool, step: int, totals: Any, squares: Any, mean: Any,
+    variance: Any, scale: Any, factor: Any, out: Any, board: Any,
+) -> None:  # fmt: skip
+    """out = (rows - mean) factor + bias, with the rows' own mean and variance (C), where
+
+        scale = 1 / sqrt(variance + eps),         factor = scale weight
+
+    ``totals`` and ``squares`` (parts, C) are for the sums of each part.
+    """
+    parts = len(totals)
+    leads = share(board)
+    part = take(board, 0)
+    while part < parts:
+        moments(rows, part * step, min(part * step + step, len(rows)), totals[part], squares[part])
+        done(board, 0)
+        part = take(board, 0)
+    wait(board, 0, parts)
+    if take(board, 1) == 0:
+        join_moments(len(rows), step, totals, squares, mean, variance)
+        for c in range(len(mean)):
+            scale[c] = 1 / np.sqrt(variance[c] + eps)
+            factor[c] = scale[c] * weight[c]
+        done(board, 1)
+    wait(board, 1, 1)
+    part = take(board, 2)
+    while part < parts:
+        normalize_rows(rows, part * step, min(part * step + step, len(rows)), mean, factor, bias, rectify, out)
+        part = take(board, 2)
+    leave(board, leads)
+
+
+@compiled
+def normalize(rows: Any, mean: Any, factor: Any, bias: Any, rectify: bool, step: int, out: Any, board: Any) -> None:
+    """out = (rows - mean) factor + bias, with statistics that are given."""
+    leads = share(board)
+    first = take(board, 0) * step
+    while first < len(rows):
+        normalize_rows(rows, first, min(first + step, len(rows)), mean, factor, bias, rectify, out)
+        first = take(board, 0) * step
+    leave(board, leads)
+
+
+@compiled
+def differentiate_batch(
+    rows: Any, dout: Any, mean: Any, scale: Any, factor: Any, bias: Any, rectify: bool, step: int, totals: Any,
+    distances: Any, slope: Any, offset: Any, dx: Any, board: Any,
+) -> None:  # fmt: skip
+    """The gradient of `normalize_batch`: dx = factor dout + slope (rows - mean) + offset, where
+
+        offset = - factor / M  sum of dout,         slope = - factor scale^2 / M  sum of dout (rows - mean)
+
+    The sums of each part are left in ``totals`` and ``distances`` (parts, C).
+    """
+    parts, count = len(totals), len(rows)
+    leads = share(board)
+    part = take(board, 0)
+    while part < parts:
+        first, last = part * step, min(part * step + step, count)
+        gradient_sums(rows, dout, first, last, mean, factor, bias, rectify, totals[part], distances[part])
+        done(board, 0)
+        part = take(board, 0)
+    wait(board, 0, parts)
+    if take(board, 1) == 0:
+        slope[:] = 0
+        offset[:] = 0
+        for of_part in range(parts):
+            for c in range(len(mean)):
+                offset[c] += totals[of_part, c]
+                slope[c] += distances[of_part, c]
+        for c in range(len(mean)):
+            offset[c] *= -factor[c] / count
+            slope[c] *= -factor[c] * scale[c] * scale[c] / count
+        done(board, 1)
+    wait(board, 1, 1)
+    part = take(board, 2)
+    while part < parts:
+        first, last = part * step, min(part * step + step, count)
+        differentiate_rows(rows, dout, first, last, mean, factor, bias, rectify, slope, offset, dx)
+        part = take(board, 2)
+    leave(board, leads)
+
+
+@compiled
+def moments(rows: Any, first: int, last: int, total: Any, squares: Any) -> None:
+    """total (C) = sum of some rows, squares (C) = sum of their squared distances from their mean."""
+    channels, scalar = len(total), total.dtype.type
     block_total, mean = np.empty(channels, rows.dtype), np.empty(channels, rows.dtype)
     total[:] = 0
     squares[:] = 0
-    for first in range(0, count, BLOCK):
-        last = min(first + BLOCK, count)
-        fours = first + (last - first) // 4 * 4
+    for start in range(first, last, BLOCK):
+        end = min(start + BLOCK, last)
+        fours = start + (end - start) // 4 * 4
         block_total[:] = 0
-        for i in range(first, fours, 4):
+        for i in range(start, fours, 4):
             row, second, third, fourth = rows[i], rows[i + 1], rows[i + 2], rows[i + 3]
             for c in range(channels):
                 block_total[c] += (row[c] + second[c]) + (third[c] + fourth[c])
-        for i in range(fours, last):
+        for i in range(fours, end):
             row = rows[i]
             for c in range(channels):
                 block_total[c] += row[c]
-        per_row = scalar(1 / (last - first))
+        per_row = scalar(1 / (end - start))
         for c in range(channels):
             mean[c] = block_total[c] * per_row
-        for i in range(first, fours, 4):
+        for i in range(start, fours, 4):
             row, second, third, fourth = rows[i], rows[i + 1], rows[i + 2], rows[i + 3]
             for c in range(channels):
                 a, b = row[c] - mean[c], second[c] - mean[c]
                 d, e = third[c] - mean[c], fourth[c] - mean[c]
                 squares[c] += (a * a + b * b) + (d * d + e * e)
-        for i in range(fours, last):
+        for i in range(fours, end):
             row = rows[i]
             for c in range(channels):
                 a = row[c] - mean[c]
                 squares[c] += a * a
-        if first:
-            share, before = scalar(first * (last - first) / last), scalar(1 / first)
+        if start > first:
+            share, before = scalar((start - first) * (end - start) / (end - first)), scalar(1 / (start - first))
             for c in range(channels):
                 distance = mean[c] - total[c] * before
                 squares[c] += distance * distance * share
@@ -60,63 +144,51 @@ def moments(rows: Any, total: Any, squares: Any) -> None:
 
 
 @compiled
-def normalize(rows: Any, mean: Any, factor: Any, shift: Any, out: Any) -> None:
-    """out = (rows - mean) factor + shift."""
-    for i in range(len(rows)):
-        row, result = rows[i], out[i]
-        for c in range(len(mean)):
-            result[c] = (row[c] - mean[c]) * factor[c] + shift[c]
+def join_moments(count: int, step: int, totals: Any, squares: Any, mean: Any, variance: Any) -> None:
+    """The mean and the variance (C) of ``count`` rows, from the sums of their parts, in float64."""
+    for c in range(len(mean)):
+        total = 0.0
+        for part in range(len(totals)):
+            total += totals[part, c]
+        whole, square = total / count, 0.0
+        for part in range(len(totals)):
+            of_part = min(step, count - part * step)
+            distance = totals[part, c] / of_part - whole
+            square += squares[part, c] + of_part * distance * distance
+        mean[c] = whole
+        variance[c] = square / count
 
 
 @compiled
-def normalize_rectified(rows: Any, mean: Any, factor: Any, shift: Any, out: Any) -> None:
-    """out = relu((rows - mean) factor + shift)."""
-    zero = rows.dtype.type(0)
-    for i in range(len(rows)):
-        row, result = rows[i], out[i]
-        for c in range(len(mean)):
-            value = (row[c] - mean[c]) * factor[c] + shift[c]
-            result[c] = zero if value <= 0 else value
-
-
-@compiled
-def gradient_sums(rows: Any, dout: Any, mean: Any, total: Any, total_distance: Any) -> None:
-    """total (C) = sum of dout, total_distance (C) = sum of dout (rows - mean); by blocks."""
-    channels = len(mean)
-    block_total, block_distance = np.empty(channels, rows.dtype), np.empty(channels, rows.dtype)
-    total[:] = 0
-    total_distance[:] = 0
-    for first in range(0, len(rows), BLOCK):
-        block_total[:] = 0
-        block_distance[:] = 0
-        for i in range(first, min(first + BLOCK, len(rows))):
-            row, gradient = rows[i], dout[i]
-            for c in range(channels):
-                block_total[c] += gradient[c]
-                block_distance[c] += gradient[c] * (row[c] - mean[c])
-        for c in range(channels):
-            total[c] += block_total[c]
-            total_distance[c] += block_distance[c]
-
-
-@compiled
-def gradient_sums_rectified(
-    rows: Any, dout: Any, mean: Any, factor: Any, shift: Any, total: Any, total_distance: Any
+def normalize_rows(
+    rows: Any, first: int, last: int, mean: Any, factor: Any, bias: Any, rectify: bool, out: Any
 ) -> None:
-    """`gradient_sums` of dout where `normalize_rectified` let the value pass; it is computed anew rather than read."""
-    channels = len(mean)
     zero = rows.dtype.type(0)
+    for i in range(first, last):
+        row, result = rows[i], out[i]
+        for c in range(len(mean)):
+            value = (row[c] - mean[c]) * factor[c] + bias[c]
+            result[c] = zero if rectify & (value <= 0) else value
+
+
+@compiled
+def gradient_sums(
+    rows: Any, dout: Any, first: int, last: int, mean: Any, factor: Any, bias: Any, rectify: bool, total: Any,
+    total_distance: Any,
+) -> None:  # fmt: skip
+    """total (C) = sum of some rows of dout, total_distance (C) = sum of dout (rows - mean); by blocks."""
+    channels, zero = len(mean), rows.dtype.type(0)
     block_total, block_distance = np.empty(channels, rows.dtype), np.empty(channels, rows.dtype)
     total[:] = 0
     total_distance[:] = 0
-    for first in range(0, len(rows), BLOCK):
+    for start in range(first, last, BLOCK):
         block_total[:] = 0
         block_distance[:] = 0
-        for i in range(first, min(first + BLOCK, len(rows))):
+        for i in range(start, min(start + BLOCK, last)):
             row, gradient = rows[i], dout[i]
             for c in range(channels):
                 distance = row[c] - mean[c]
-                passed = zero if distance * factor[c] + shift[c] <= 0 else gradient[c]
+                passed = zero if rectify & (distance * factor[c] + bias[c] <= 0) else gradient[c]
                 block_total[c] += passed
                 block_distance[c] += passed * distance
         for c in range(channels):
@@ -125,23 +197,14 @@ def gradient_sums_rectified(
 
 
 @compiled
-def differentiate(rows: Any, dout: Any, mean: Any, factor: Any, slope: Any, offset: Any, dx: Any) -> None:
-    """dx = factor dout + slope (rows - mean) + offset."""
-    for i in range(len(rows)):
-        row, gradient, result = rows[i], dout[i], dx[i]
-        for c in range(len(mean)):
-            result[c] = factor[c] * gradient[c] + (slope[c] * (row[c] - mean[c]) + offset[c])
-
-
-@compiled
-def differentiate_rectified(
-    rows: Any, dout: Any, mean: Any, factor: Any, shift: Any, slope: Any, offset: Any, dx: Any
-) -> None:
-    """`differentiate` with dout only where `normalize_rectified` let the value pass."""
+def differentiate_rows(
+    rows: Any, dout: Any, first: int, last: int, mean: Any, factor: Any, bias: Any, rectify: bool, slope: Any,
+    offset: Any, dx: Any,
+) -> None:  # fmt: skip
     zero = rows.dtype.type(0)
-    for i in range(len(rows)):
+    for i in range(first, last):
         row, gradient, result = rows[i], dout[i], dx[i]
         for c in range(len(mean)):
             distance = row[c] - mean[c]
-            passed = zero if distance * factor[c] + shift[c] <= 0 else gradient[c]
+            passed = zero if rectify & (distance * factor[c] + bias[c] <= 0) else gradient[c]
             result[c] = factor[c] * passed + (slope[c] * distance + offset[c])

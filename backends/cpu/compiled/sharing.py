@@ -13,7 +13,8 @@ A second phase that needs all of the first has counters of its own: `done` count
 
 `share` writes the kernel's own address and arguments to the board, where threads that `serve` it find them and call the
 kernel as well, within a microsecond. Each does what it gets; who comes late gets nothing. `leave` returns when all others have
-left. A board that nobody serves is that of a kernel which one thread works on alone.
+left. A board that nobody serves is that of a kernel which one thread works on alone. Who calls a kernel keeps its arrays
+until the kernel has been left: the others hold no reference to them. A kernel that fails before it has left is abandoned.
 
 The board is an array of int64, with a line of the cache for each word that several threads use.
 """
@@ -22,6 +23,7 @@ from __future__ import annotations
 
 import platform
 import sys
+import time
 from typing import Any
 
 import numpy as np
@@ -31,7 +33,7 @@ from .compiler import Intrinsic, compiled
 LINE = 8  # words
 # Where the lines begin. JOB: the number of the open job, else 0. CALLS: how often Python has asked for the helpers.
 JOB, FUNCTION, LED, INSIDE, LISTENING, CALLS, FAILED, LAST, COUNTERS = range(0, 9 * LINE, LINE)
-PHASES = 2
+PHASES = 3
 ARGUMENTS = COUNTERS + 2 * LINE * PHASES
 MOST_ARGUMENTS = 512  # words: an array has 5 and 2 a dimension
 SIZE = ARGUMENTS + MOST_ARGUMENTS
@@ -46,6 +48,17 @@ def new_board() -> Any:
     room = np.zeros(SIZE + LINE, np.int64)
     start = -room.ctypes.data % (8 * LINE) // 8
     return room[start : start + SIZE]
+
+
+def abandon(board: Any) -> None:
+    """What `leave` does, for a kernel that failed before it came to that: by Python alone, since memory may be short."""
+    board[FAILED] = 1  # nobody waits for pieces that are not done
+    board[JOB] = 0
+    time.sleep(0)  # lets another thread run, hence all see that the job is gone before INSIDE is read
+    while board[INSIDE] != 0:
+        time.sleep(0)
+    board[COUNTERS:ARGUMENTS] = 0
+    board[LED] = board[FAILED] = 0
 
 
 def _place(builder: Any, address: Any) -> Any:
@@ -144,7 +157,7 @@ def _share(typing: Any, board: Any) -> Any:
         leads = builder.icmp_signed("==", builder.atomic_rmw("add", at(LED), word(1), "seq_cst"), word(0))
         with builder.if_then(leads):
             places = builder.bitcast(at(ARGUMENTS), kind.as_pointer())
-            for i, argument in enumerate(given):
+            for i, argument in enumerate(_unowned(context, builder, given)):
                 builder.store(argument, _field(builder, places, i))
             builder.store(builder.ptrtoint(again, word), at(FUNCTION))
             number = builder.add(builder.load(at(LAST)), word(1))
@@ -153,6 +166,21 @@ def _share(typing: Any, board: Any) -> Any:
         return leads
 
     return types.boolean(board), generate
+
+
+def _unowned(context: Any, builder: Any, given: Any) -> Any:
+    """The kernel's arguments; arrays without what counts their references, which is gone once a leader has failed."""
+    from numba import types
+
+    kinds = context.fndesc.argtypes
+    packer = context.get_arg_packer(kinds)
+    values = packer.from_arguments(builder, given)
+    for i, kind in enumerate(kinds):
+        if isinstance(kind, types.Array):
+            array = context.make_helper(builder, kind, values[i])
+            array.meminfo, array.parent = array.meminfo.type(None), array.parent.type(None)
+            values[i] = array._getvalue()
+    return packer.as_arguments(builder, values)
 
 
 def _calling_again(kernel: Any, kind: Any) -> Any:
@@ -228,7 +256,10 @@ def pause(turns: int) -> None:
 
 @compiled
 def wait(board: Any, phase: int, count: int) -> None:
-    """Until all pieces are done, which takes no longer than another thread takes for one; or until a thread has failed."""
+    """Until all pieces are done, which takes no longer than another thread takes for one; or until a thread has failed.
+
+    In that case what the pieces make is not there: it must not tell where in memory the next phase writes.
+    """
     finished, failed, turns = at(board, COUNTERS + 2 * LINE * phase + LINE), at(board, FAILED), 0
     while read_now(finished) < count and read_now(failed) == 0:
         pause(turns)

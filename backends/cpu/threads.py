@@ -63,24 +63,33 @@ class _Crew:
         self.lock = threading.Lock()
         self.jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self.board = sharing.new_board()
+        self.ready = threading.Event()  # the code in which helpers wait is compiled
         self.helpers = 0
         if blas.is_there():
             blas.set_threads(self.cores)
             self.helpers = self.cores - 1
         for number in range(self.helpers):
             name = f"gpunn-cpu-{number}"
-            threading.Thread(target=_help, args=(self.jobs, self.board), name=name, daemon=True).start()
-        weakref.finalize(self, _dismiss, self.jobs, self.helpers).atexit = False
+            threading.Thread(target=_help, args=(self.jobs, self.board, self.ready), name=name, daemon=True).start()
+        weakref.finalize(self, _dismiss, self.jobs, self.board, self.helpers).atexit = False
+
+    def prepare(self) -> None:
+        """Compile what helpers wait in. They do not do so themselves: this process may fork or end while they are at it."""
+        if not self.ready.is_set() and is_available():
+            sharing.serve(self.board, 0, 0)
+            self.ready.set()
 
     def call(self, jobs: Iterable[Callable[[], None]]) -> None:
         """Let a helper do each job; those that wait without sleeping begin at once."""
+        self.prepare()
         for job in jobs:
             self.jobs.put(job)
         self.board[sharing.CALLS] += 1
 
     def wake(self) -> None:
-        """All helpers, so that they see what comes on the board."""
-        for _ in range(self.helpers - int(self.board[sharing.LISTENING])):
+        """The helpers that sleep, so that they see what comes on the board."""
+        self.prepare()
+        for _ in range(self.helpers - int(self.board[sharing.LISTENING]) - self.jobs.qsize()):
             self.jobs.put(_nothing)
 
 
@@ -88,17 +97,18 @@ def _nothing() -> None:
     pass
 
 
-def _help(jobs: SimpleQueue[Callable[[], None] | None], board: Any) -> None:
+def _help(jobs: SimpleQueue[Callable[[], None] | None], board: Any, ready: threading.Event) -> None:
     while True:
         called = int(board[sharing.CALLS])  # before the look at the jobs: none that comes after it is missed
-        try:
-            job = jobs.get_nowait()
-        except Empty:
-            if is_available():
+        job: Callable[[], None] | None = _nothing
+        with suppress(Empty):
+            while job is _nothing:
+                job = jobs.get_nowait()
+        while job is _nothing and called == board[sharing.CALLS]:
+            if ready.is_set() and is_available():
                 sharing.serve(board, called, PATIENCE)
-            if called != board[sharing.CALLS]:
-                continue
-            job = jobs.get()
+            if called == board[sharing.CALLS]:
+                job = jobs.get()  # asleep; who is woken serves at once, and leaves to the others what is to wake them
         if job is None:
             return
         with suppress(Exception):  # whoever handed out the work meets it as well
@@ -106,9 +116,10 @@ def _help(jobs: SimpleQueue[Callable[[], None] | None], board: Any) -> None:
         del job  # what it holds can be large
 
 
-def _dismiss(jobs: SimpleQueue[Callable[[], None] | None], helpers: int) -> None:
+def _dismiss(jobs: SimpleQueue[Callable[[], None] | None], board: Any, helpers: int) -> None:
     for _ in range(helpers):
         jobs.put(None)
+    board[sharing.CALLS] += 1
 
 
 _crew: _Crew | None = None
@@ -194,10 +205,10 @@ def for_each(work: Callable[[Piece], Result], pieces: Iterable[Piece]) -> list[R
     """
     todo = list(pieces)
     crew = gather_crew()
+    job = _Job(work, todo) if len(todo) > 1 and crew.helpers > 0 else None
     # A second thread of the user's that comes along meanwhile does its work alone, and so does a single piece.
-    if len(todo) < 2 or crew.helpers == 0 or not crew.lock.acquire(blocking=False):
+    if job is None or not crew.lock.acquire(blocking=False):
         return [work(piece) for piece in todo]
-    job = _Job(work, todo)
     try:
         blas.set_threads(1)
         # Each helper gets a copy of the context, because NumPy keeps its error settings there.
@@ -234,17 +245,16 @@ def together(kernel: Kernel, *arguments: Any) -> None:
         return
     board = crew.board
     try:
-        crew.wake()
+        if board[sharing.LISTENING] < crew.helpers:
+            crew.wake()
         kernel(*arguments, board)
         if board[sharing.FAILED]:
             raise MemoryError("a thread had no memory for its part of a kernel's work")
     except BaseException:
-        board[sharing.FAILED] = 1  # nobody waits for pieces that are not done
-        sharing.leave(board, True)
-        board[sharing.FAILED] = 0
-        raise
-    finally:
+        sharing.abandon(board)  # if this is interrupted as well, the lock is kept: nobody shares the board any more
         crew.lock.release()
+        raise
+    crew.lock.release()
 
 
 def slices(length: int, step: int) -> list[slice]:

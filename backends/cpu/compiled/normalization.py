@@ -1,4 +1,4 @@
-"""Batch normalization on contiguous rows (M, C) of channels. All threads share a kernel (see sharing.py), ``step`` rows at a time.
+"""Batch normalization on contiguous rows (M, C) of channels. All threads share a kernel (see sharing.py), some rows at a time.
 
 The statistics take blocks of rows that stay in the first cache: the block's mean, then the squares around it, then both are
 joined to those before (T. Chan, G. Golub and R. LeVeque, 1979). So memory is read once, and nothing cancels. Everything

@@ -6,6 +6,9 @@ import os
 
 from ..geometry import Pair, output_size
 from .compiled.squares import LANES
+from .mosaic import arrange, count_tiles
+
+TILE_SIZES = {3: (4, 6), 5: (8,)}  # of Winograd's algorithm, by the size of the kernel
 
 # Counted in multiplications and additions, as many as a matrix product does in the time; measured on Zen 4.
 TRANSFORMED = 15  # per element that is transformed
@@ -19,7 +22,7 @@ FEW_INPUTS, FEW_OUTPUTS, SMALL_KERNEL = 4, 8, 7
 
 # The same where kernels are not compiled: products by OpenBLAS, of forward and backward together.
 MULTIPLIED_BY_BLAS = 1.1  # in a small product, beside one in a large product
-TRANSFORMED_BY_BLAS, FILTER_BY_BLAS = 50, 45
+TRANSFORMED_BY_BLAS, FILTER_BY_BLAS = {3: 50, 5: 60}, {3: 45, 5: 120}  # per element, by the size of the kernel
 OVERHEAD_BY_BLAS = 3e7
 MOST_TILES = 4096  # of an image: backward keeps the matrices of all
 
@@ -27,9 +30,11 @@ MOST_TILES = 4096  # of an image: backward keeps the matrices of all
 def choose(
     shape: tuple[int, ...], weight_shape: tuple[int, ...], stride: Pair, padding: Pair, dilation: Pair, dtype: str
 ) -> str:
-    """ "winograd 6", "winograd 4" (by the size of the tile), "batch last", "direct", "implicit" or "im2col", for one group.
+    """ "winograd 4", "winograd 6" or "winograd 8" (by the size of the tile), "toeplitz", "batch last", "direct", "implicit" or
+    "im2col".
 
-    GPUNN_CONV=direct rules Winograd out, whose results are less exact; ValueError where it is neither that nor "auto".
+    For one group. GPUNN_CONV=direct rules Winograd and Toeplitz out, whose results are less exact; ValueError where it is
+    neither that nor "auto".
     """
     allowed = _allowed()
     n, channels, height, width = shape
@@ -49,9 +54,12 @@ def choose(
         return "direct"
     if allowed == "direct" or not plain or kernel not in ([3, 3], [5, 5]):
         return "implicit"
+    if (height, width, *kernel, *padding) == (2, 2, 3, 3, 1, 1):
+        return "toeplitz"
     rows, columns = output_size((height, width), (kernel[0], kernel[1]), stride, padding)
+    gap = kernel[0] - 1 - padding[0], kernel[1] - 1 - padding[1]
     costs = {
-        size: winograd_cost(n, channels, outs, rows, columns, size, kernel[0]) for size in (4, 6) if size > kernel[0]
+        size: winograd_cost(n, channels, outs, (rows, columns), gap, size, kernel[0]) for size in TILE_SIZES[kernel[0]]
     }
     best = min(costs, key=lambda size: costs[size])
     definition = kernel[0] ** 2 * n * rows * columns * channels * whole(outs)
@@ -61,7 +69,7 @@ def choose(
 def choose_by_blas(
     shape: tuple[int, ...], weight_shape: tuple[int, ...], stride: Pair, padding: Pair, dilation: Pair, dtype: str
 ) -> str:
-    """ "winograd 6", "winograd 4" or "im2col", where kernels are not compiled; GPUNN_CONV as for `choose`."""
+    """ "winograd 4", "winograd 6", "winograd 8" or "im2col", where kernels are not compiled; GPUNN_CONV as for `choose`."""
     allowed = _allowed()
     (n, channels, *image), (outs, _, *kernel) = shape, weight_shape
     plain = stride == (1, 1) and dilation == (1, 1) and kernel in ([3, 3], [5, 5])
@@ -69,11 +77,13 @@ def choose_by_blas(
         return "im2col"
     rows, columns = output_size((image[0], image[1]), (kernel[0], kernel[1]), stride, padding)
     costs = {}
-    for size in [size for size in (4, 6) if size > kernel[0]]:
+    for size in TILE_SIZES[kernel[0]]:
         tiles = -(-rows // (size - kernel[0] + 1)) * -(-columns // (size - kernel[0] + 1))
-        each = MULTIPLIED_BY_BLAS * channels * outs + TRANSFORMED_BY_BLAS * (channels + outs)
+        each = MULTIPLIED_BY_BLAS * channels * outs + TRANSFORMED_BY_BLAS[kernel[0]] * (channels + outs)
         if tiles <= MOST_TILES:
-            costs[size] = size * size * (n * tiles * each + FILTER_BY_BLAS * channels * outs) + OVERHEAD_BY_BLAS
+            costs[size] = (
+                size * size * (n * tiles * each + FILTER_BY_BLAS[kernel[0]] * channels * outs) + OVERHEAD_BY_BLAS
+            )
     definition = kernel[0] ** 2 * n * rows * columns * channels * outs
     best = min(costs, key=lambda size: costs[size], default=0)
     return f"winograd {best}" if best and costs[best] < definition else "im2col"
@@ -98,9 +108,13 @@ def whole(channels: int) -> int:
     return -(-channels // LANES) * LANES
 
 
-def winograd_cost(n: int, channels: int, outs: int, rows: int, columns: int, size: int, kernel: int) -> float:
-    """Of one pass with tiles of ``size``: the products, the transforms of the tiles, and those of the filters."""
-    tiles = n * -(-rows // (size - kernel + 1)) * -(-columns // (size - kernel + 1))
+def winograd_cost(n: int, channels: int, outs: int, out_size: Pair, gap: Pair, size: int, kernel: int) -> float:
+    """Of one pass with tiles of ``size``: the products, the transforms of the tiles, and those of the filters.
+
+    gap: rows and columns between the outputs of neighbours in a mosaic.
+    """
+    step = size - kernel + 1
+    tiles = count_tiles(n, out_size, gap, step, arrange(n, out_size, gap, step))
     turns = -(-tiles // TILES)  # how often the filters are transformed
     each = tiles * (channels * whole(outs) + TRANSFORMED * (whole(channels) + whole(outs)))
     return size * size * (each + turns * TRANSFORMED_FILTER * channels * whole(outs)) + OVERHEAD

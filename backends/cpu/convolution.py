@@ -13,7 +13,7 @@ import numpy as np
 from ..geometry import Pair, effective_kernel
 from ..reference.convolution import Convolution, Needs
 from ..reference.reduction import accumulator
-from . import batch_last, direct, implicit, winograd, winograd_by_blas
+from . import batch_last, direct, implicit, toeplitz, winograd, winograd_by_blas
 from .algorithms import choose, choose_by_blas
 from .compiled import is_available
 from .compiled.windows import sum_rows
@@ -23,7 +23,8 @@ from .threads import for_each, slices
 from .windows import Windows
 
 PARTIAL_SUMS = 4  # of the weights' gradient: enough to share among a few threads, few enough to keep in memory
-RECTIFYING = ("batch last", "implicit", "winograd 4", "winograd 6")  # algorithms that do the work of a ReLU as well
+# Algorithms that do the work of a ReLU as well.
+RECTIFYING = ("batch last", "implicit", "toeplitz", "winograd 4", "winograd 6", "winograd 8")
 MANY_GROUPS = 8  # from here on the einsum of the reference is quicker than a product a group
 
 
@@ -152,6 +153,9 @@ class ChannelsLastConvolution(Convolution):
             differentiate = (winograd if is_available() else winograd_by_blas).differentiate
             found = differentiate(x, weight, grad_out, saved.out, saved.padding, size, *wanted)
             return _first(found.x), _first(found.weight), found.bias
+        if saved.algorithm == "toeplitz":
+            found = toeplitz.differentiate(x, weight, grad_out, saved.out, needs[0], needs[1], wants_bias)
+            return _first(found.x), _first(found.weight), found.bias
         out, window = saved.out, (saved.stride, saved.padding, saved.dilation)
         if needs[0] and out is not None:  # both gradients take what got through the ReLU
             grad_out, out = channels_last(self.relu_backward(channels_first(out), channels_first(grad_out))[0]), None
@@ -159,8 +163,10 @@ class ChannelsLastConvolution(Convolution):
         if needs[0]:
             grad_x = implicit.input_gradient(grad_out, weight, x.shape, *window)
         if needs[1] or wants_bias:
-            grad_weight, grad_bias = implicit.filter_gradient(x, grad_out, out, weight.shape[1:3], *window, needs[1])
-        return _first(grad_x), _first(grad_weight), grad_bias if wants_bias else None
+            grad_weight, grad_bias = implicit.filter_gradient(
+                x, grad_out, out, weight.shape[1:3], *window, of_weight=needs[1], of_bias=wants_bias
+            )
+        return _first(grad_x), _first(grad_weight), grad_bias
 
     def _weight_gradient(self, windows: Windows, weight: Any, grad_out: Any) -> Any:
         parts = windows.parts()
@@ -232,6 +238,8 @@ def _convolve(
     rows, filters = channels_last(x), channels_last(weight)
     if algorithm == "implicit":
         out = implicit.convolve(rows, filters, bias, stride, padding, dilation, rectify)
+    elif algorithm == "toeplitz":
+        out = toeplitz.convolve(rows, filters, bias, rectify)
     else:
         convolve = (winograd if is_available() else winograd_by_blas).convolve
         out = convolve(rows, filters, bias, padding, int(algorithm.split()[1]), rectify)

@@ -1,6 +1,7 @@
-"""Convolution by its definition with the channels last: products whose windows are read from the padded images themselves.
+"""Convolution by its definition with the channels last: products whose windows are read from the images themselves.
 
-Some images at a time, few enough to stay in the cache while every filter goes over them.
+What lies outside the images is not multiplied (see reach.py); so a weight that is infinite leaves no NaN at the border. Some
+images at a time, few enough to stay in the cache while every filter goes over them.
 """
 
 from __future__ import annotations
@@ -11,24 +12,27 @@ from typing import Any
 
 import numpy as np
 
-from ..geometry import Pair, effective_kernel, output_size
+from ..geometry import Pair, output_size
+from . import reach
 from .compiled import implicit as kernels
+from .compiled import implicit_filters as filter_kernels
 from .compiled.squares import LANES
-from .scratch import scratch
-from .threads import for_each, slices
+from .scratch import address, scratch
+from .threads import slices, together
 
-IMAGE_BYTES = 1 << 19  # of padded images at a time
-BLOCK = 6  # rows of the micro-kernel
-MANY_WINDOWS = 512  # whose products are added up before sums are read and written again
-TERMS = 96  # of the filters' gradient at a time: whole blocks, and whole vectors
-PARTIAL_SUMS = 4  # of the filters' gradient: enough to share among a few threads, few enough to keep in memory
+IMAGE_BYTES = 1 << 19  # at a time
+MANY_PLACES = 1024  # at a time at least, so that filters, and their gradients, are read for enough of them
+PIECES = 64  # about so many, to share among threads
+LARGE_FILTERS = 1 << 20  # bytes
+PARTIAL_SUMS = 4  # of the gradient of smaller ones: enough to share among a few threads, few enough to keep in memory
+NOTHING = np.empty((0, 0), np.float32)
 
 
 @dataclass(frozen=True)
-class Windows:
-    """Where the windows of a convolution lie in its padded images."""
+class Geometry:
+    """Of a convolution."""
 
-    shape: tuple[int, ...]  # of the input: N, H, W, C
+    size: Pair  # of an input image
     kernel: Pair
     stride: Pair
     padding: Pair
@@ -36,53 +40,29 @@ class Windows:
 
     @property
     def out_size(self) -> Pair:
-        return output_size((self.shape[1], self.shape[2]), self.kernel, self.stride, self.padding, self.dilation)
+        return output_size(self.size, self.kernel, self.stride, self.padding, self.dilation)
 
-    @property
-    def padded_size(self) -> Pair:
-        return self.shape[1] + 2 * self.padding[0], self.shape[2] + 2 * self.padding[1]
-
-    @property
-    def terms(self) -> int:
-        return self.kernel[0] * self.kernel[1] * self.shape[3]
-
-    def images(self, least: int = 1) -> list[slice]:
-        """A few at a time, with at least so many windows."""
-        fitting = IMAGE_BYTES // (4 * self.padded_size[0] * self.padded_size[1] * self.shape[3])
-        return slices(self.shape[0], max(fitting, -(-least // (self.out_size[0] * self.out_size[1]))))
-
-    def padded(self, x: Any) -> Any:
-        """Some images with zeros around them; valid until this thread pads the next ones."""
-        made = scratch("padded", (len(x), *self.padded_size, self.shape[3]))
-        kernels.pad_images(x, made, *self.padding)
-        return made
-
-    def places(self, count: int) -> Any:
-        """Offsets in bytes of the windows of ``count`` padded images; the last is repeated up to a multiple of 6."""
-        return _places(self, count)
-
-    def steps(self) -> Any:
-        """Offsets in bytes of the terms within a window, in the order of (KH, KW, C); the last is repeated likewise."""
-        return _steps(self)
+    def tables(self, kind: Any) -> tuple[Any, Any]:
+        """Down and across, by `reach.seen_by_outputs` or `reach.outputs_that_saw`."""
+        axes = zip(self.size, self.out_size, self.kernel, self.stride, self.padding, self.dilation, strict=True)
+        down, across = (kind(*axis) for axis in axes)
+        return down, across
 
 
 @lru_cache(64)
-def _places(windows: Windows, count: int) -> Any:
-    (height, breadth), (rows, columns) = windows.padded_size, windows.out_size
-    n, i, j = np.ogrid[:count, :rows, :columns]
-    pixels = (n * height + i * windows.stride[0]) * breadth + j * windows.stride[1]
-    return _in_blocks(pixels.reshape(-1) * (4 * windows.shape[3]))
+def _of_outputs(geometry: Geometry, images: int, channels: int) -> reach.Tables:
+    return reach.places_by_terms(images, *geometry.tables(reach.seen_by_outputs), geometry.size, channels)
 
 
 @lru_cache(64)
-def _steps(windows: Windows) -> Any:
-    u, v, c = np.ogrid[: windows.kernel[0], : windows.kernel[1], : windows.shape[3]]
-    pixels = u * windows.dilation[0] * windows.padded_size[1] + v * windows.dilation[1]
-    return _in_blocks((4 * (pixels * windows.shape[3] + c)).reshape(-1))
+def _of_inputs(geometry: Geometry, images: int, channels: int) -> reach.Tables:
+    return reach.places_by_terms(images, *geometry.tables(reach.outputs_that_saw), geometry.out_size, channels)
 
 
-def _in_blocks(table: Any) -> Any:
-    return np.concatenate([table, np.repeat(table[-1:], -len(table) % BLOCK)]).astype(np.int64)
+@lru_cache(64)
+def _of_filters(geometry: Geometry, images: int, channels: int, pitch: int) -> reach.Tables:
+    seen = geometry.tables(reach.seen_by_outputs)
+    return reach.terms_by_places(images, *seen, geometry.size, channels, pitch, filter_kernels.TERMS)
 
 
 def convolve(x: Any, weight: Any, bias: Any, stride: Pair, padding: Pair, dilation: Pair, rectify: bool = False) -> Any:
@@ -90,104 +70,80 @@ def convolve(x: Any, weight: Any, bias: Any, stride: Pair, padding: Pair, dilati
 
     ``rectify``: max(0, out).
     """
-    windows = Windows(x.shape, weight.shape[1:3], stride, padding, dilation)
-    filters = weight.reshape(len(weight), -1)
-    packed = scratch("filters", (-(-len(weight) // LANES), windows.terms, LANES))
-    for_each(lambda group: kernels.pack_filters(filters, group * LANES, packed[group]), range(len(packed)))
+    geometry = Geometry(x.shape[1:3], weight.shape[1:3], stride, padding, dilation)
+    out = np.empty((len(x), *geometry.out_size, len(weight)), np.float32)
+    batch = _batch(x, out)
+    tables = _of_outputs(geometry, batch, x.shape[3])
     added = np.zeros(len(weight), np.float32) if bias is None else np.ascontiguousarray(bias)
-    return _convolve(x, windows, packed, added, rectify, len(weight))
-
-
-def _convolve(x: Any, windows: Windows, packed: Any, bias: Any, rectify: bool, outs: int) -> Any:
-    out = np.empty((len(x), *windows.out_size, outs), np.float32)
-    steps = windows.steps()[: windows.terms]
-
-    def some(part: slice) -> None:
-        rows = out[part].reshape(-1, outs)
-        places = windows.places(part.stop - part.start)
-        kernels.convolve(windows.padded(x[part]).reshape(-1), places, steps, packed, bias, rectify, rows)
-
-    for_each(some, windows.images())
+    _multiply(x, batch, tables, weight, False, added, rectify, out)
     return out
 
 
 def input_gradient(dout: Any, weight: Any, shape: tuple[int, ...], stride: Pair, padding: Pair, dilation: Pair) -> Any:
-    """dout (N, OH, OW, O), weight (O, KH, KW, C): the gradient of x, which has ``shape`` (N, H, W, C).
-
-    With stride 1 it is the convolution of dout, with as much padding as makes it fit, with the filters turned by half. Any other
-    stride is made one by zeros between the rows and columns of dout; more padding than the kernel reaches, by cutting dout.
-    """
-    extent = effective_kernel(weight.shape[1:3], dilation)
-    around = extent[0] - 1 - padding[0], extent[1] - 1 - padding[1]
-    spread = _spread(dout, shape, extent, stride, padding)
-    windows = Windows(spread.shape, weight.shape[1:3], (1, 1), (max(0, around[0]), max(0, around[1])), dilation)
-    packed = scratch("filters", (-(-shape[3] // LANES), windows.terms, LANES))
-    for_each(lambda group: kernels.pack_turned_filters(weight, group * LANES, packed[group]), range(len(packed)))
-    return _convolve(spread, windows, packed, np.zeros(shape[3], np.float32), False, shape[3])
+    """dout (N, OH, OW, O), weight (O, KH, KW, C): the gradient of x, which has ``shape`` (N, H, W, C)."""
+    geometry = Geometry((shape[1], shape[2]), weight.shape[1:3], stride, padding, dilation)
+    found = np.empty(shape, np.float32)
+    batch = _batch(dout, found)
+    tables = _of_inputs(geometry, batch, len(weight))
+    _multiply(dout, batch, tables, weight, True, np.zeros(shape[3], np.float32), False, found)
+    return found
 
 
-def _spread(dout: Any, shape: tuple[int, ...], extent: Pair, stride: Pair, padding: Pair) -> Any:
-    """dout as it would be with stride 1, for an input of ``shape``: zeros where no window stood."""
-    least = tuple(max(0, p - e + 1) for p, e in zip(padding, extent, strict=True))  # rows that see nothing but padding
-    size = [length + 2 * p - e + 1 for length, p, e in zip(shape[1:3], padding, extent, strict=True)]
-    if stride == (1, 1) and least == (0, 0):
-        return dout
-    spread = np.zeros((len(dout), *size, dout.shape[3]), np.float32)
-    spread[:, :: stride[0], :: stride[1]] = dout
-    return np.ascontiguousarray(spread[:, least[0] : size[0] - least[0], least[1] : size[1] - least[1]])
+def _batch(x: Any, out: Any) -> int:
+    """How many images are taken at a time."""
+    fitting = IMAGE_BYTES // max(x[0].nbytes, out[0].nbytes)
+    return min(len(x), max(1, fitting, -(-MANY_PLACES // (out.shape[1] * out.shape[2]))))
+
+
+def _multiply(x: Any, batch: int, tables: Any, weight: Any, across: bool, bias: Any, rectify: bool, out: Any) -> None:
+    filters, channels = weight.reshape(len(weight), -1), weight.shape[3] if across else 0
+    panels = -(-out.shape[3] // LANES)
+    packed = scratch("filters", (panels, weight.shape[1] * weight.shape[2] * x.shape[3], LANES))
+    step = max(1, panels * -(-len(x) // batch) // PIECES)
+    together(
+        kernels.convolve, *_of_images(x, batch), *tables.for_kernels(), filters, channels, packed, step, bias, rectify,
+        out.reshape(-1, out.shape[3]),
+    )  # fmt: skip
+
+
+def _of_images(x: Any, batch: int) -> tuple[int, ...]:
+    """What kernels take: where images are, how far apart, how many, and how many at a time."""
+    return address(x), x[0].nbytes, len(x), batch
 
 
 def filter_gradient(x: Any, dout: Any, rectified: Any, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair,
-                    of_weight: bool = True) -> tuple[Any, Any]:  # fmt: skip
+                    of_weight: bool = True, of_bias: bool = True) -> tuple[Any, Any]:  # fmt: skip
     """x (N, H, W, C), dout (N, OH, OW, O), contiguous float32: the gradients of weight (O, KH, KW, C) and bias (O).
 
-    ``rectified``: the outputs, where they went through a ReLU, else None. ``of_weight``: else None stands for it.
+    ``rectified``: the outputs, where they went through a ReLU, else None. None stands for what is not asked for.
     """
-    windows, outs = Windows(x.shape, kernel, stride, padding, dilation), dout.shape[3]
-    pitch = -(-outs // LANES) * LANES
-    parts = windows.images(MANY_WINDOWS)
-    groups = slices(len(parts), -(-len(parts) // PARTIAL_SUMS))
-    sums = scratch("sums", (len(groups), len(windows.steps()), pitch))
-    totals = np.zeros((len(groups), outs), np.float32)
-    nothing = np.empty((0, 0), np.float32)
-
-    def read(part: slice, total: Any) -> tuple[Any, ...]:
-        """What the product of some images needs; their gradients are added to ``total``."""
-        rows = dout[part].reshape(-1, outs)
-        made, own = scratch("gradients", (len(rows), pitch)), np.zeros(outs, np.float32)
-        results = nothing if rectified is None else rectified[part].reshape(-1, outs)
-        kernels.read_gradients(rows, results, made, own)
-        total += own
-        if not of_weight:
-            return ()
-        return windows.padded(x[part]).reshape(-1), windows.places(part.stop - part.start), made
-
-    def add_up(number: int) -> None:
-        for part in parts[groups[number]]:
-            operands = read(part, totals[number])
-            if of_weight:
-                padded, places, made = operands
-                again = part.start > parts[groups[number]][0].start
-                kernels.add_filter_gradients(padded, places, windows.steps(), made, sums[number], again)
-
-    if len(parts) > 1 or not of_weight:
-        for_each(add_up, range(len(groups)))
-    else:  # few windows: the terms are shared out
-        padded, places, made = read(parts[0], totals[0])
-        for_each(
-            lambda some: kernels.add_filter_gradients(
-                padded, places, windows.steps()[some], made, sums[0][some], False
-            ),
-            slices(len(windows.steps()), TERMS),
-        )
-    if not of_weight:
-        return None, totals.sum(axis=0)
-    gradient = np.empty((outs, *kernel, x.shape[3]), np.float32)
-
-    def finish(some: slice) -> None:
-        for partial in sums[1:]:
-            sums[0][some] += partial[some]
-        kernels.unpack_filters(sums[0], gradient.reshape(outs, -1), some.start, min(some.stop, windows.terms))
-
-    for_each(finish, slices(len(windows.steps()), TERMS))
-    return gradient, totals.sum(axis=0)
+    geometry = Geometry(x.shape[1:3], kernel, stride, padding, dilation)
+    outs, channels = dout.shape[3], x.shape[3]
+    panels, terms = -(-outs // LANES), kernel[0] * kernel[1] * channels
+    pitch, copied = panels * LANES, of_weight and (rectified is not None or outs % LANES > 0)
+    batch = _batch(x, dout)
+    batches = -(-len(x) // batch)
+    totals = np.zeros((batches, outs), np.float32)
+    rows = dout.reshape(-1, outs)
+    results = NOTHING if rectified is None else rectified.reshape(-1, outs)
+    gradient: Any = np.empty((outs, *kernel, channels), np.float32) if of_weight else None
+    if of_weight and batches > 1 and 4 * terms * pitch < LARGE_FILTERS:
+        runs = slices(batches, -(-batches // PARTIAL_SUMS))
+        sums = scratch("sums", (len(runs), panels, terms, LANES))
+        tables = _of_filters(geometry, batch, channels, pitch)
+        together(
+            filter_kernels.add_gradients, *_of_images(x, batch), *tables.for_kernels(), rows, results, copied, of_bias, totals,
+            sums, gradient.reshape(outs, terms),
+        )  # fmt: skip
+    else:
+        made = scratch("gradients", (len(rows) if copied else 1, pitch))
+        if copied or of_bias:
+            together(filter_kernels.read_gradients, rows, results, batch * (len(rows) // len(x)), made, totals)
+        if of_weight:
+            tables = _of_filters(geometry, len(x), channels, pitch)
+            step = -(-panels * len(tables.spans) // PIECES)
+            together(
+                filter_kernels.multiply_gradients, address(x), *tables.for_kernels(), address(made if copied else rows),
+                gradient.reshape(outs, terms), step,
+            )  # fmt: skip
+    return gradient, totals.sum(axis=0) if of_bias else None

@@ -6,8 +6,8 @@ float32, or kernels are not compiled) is left to it with all threads, on whose n
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -15,18 +15,23 @@ import numpy as np
 from ..reference.linear_algebra import LinearAlgebra, Needs
 from .compiled import is_available
 from .compiled import linear as kernels
-from .scratch import aligned
-from .threads import for_each, one_core
+from .compiled import linear_few_rows as few_rows
+from .compiled.squares import LANES
+from .scratch import aligned, scratch
+from .threads import one_core, slices, together
 
 WORK = 1e6  # multiplications; a smaller product is left to one thread of OpenBLAS: small networks compile less
-LEAST = 2e6  # multiplications of a piece
-# A piece has a multiple of them: the kernels work on 6 and on 4 rows at a time, and on 64 columns.
-ROWS, COLUMNS = 24, 64
+# Of a piece, the least, what it is a multiple of as long as it is larger, and the most: rows of weight, and columns of x.
+ROWS, COLUMNS = (16, kernels.GROUP, 4 * kernels.GROUP), (128, 128, 512)
+FEW = 24  # rows for which nothing is rearranged
+MOST_ROWS = 1024  # that are worked on together: what is made of them stays small
+MANY_OUTPUTS = 64  # for which x is put into panels for its gradient
 PAD = 48  # columns between rows that would otherwise share the same places of the first cache
 SHARED_BYTES = 2048  # the distance of such rows is a multiple of this
 LAST_CACHE_BYTES = 32 << 20
 
 SINGLE = np.dtype("float32")
+NOTHING, NO_BIAS, NO_BOUNDS = np.empty((0, 0), SINGLE), np.empty(0, SINGLE), np.zeros(1, np.int64)
 
 
 def is_small(x: Any, weight: Any) -> bool:
@@ -44,15 +49,15 @@ def by_numpy(x: Any, weight: Any, multiply: Callable[[], Any]) -> Any:
     return one_core(multiply) if is_small(x, weight) else multiply()
 
 
-def pieces(length: int, multiplications: float, multiple: int) -> list[slice]:
-    """``length`` in pieces, each a multiple of ``multiple``: the later the smaller, so that all threads end together."""
-    least = math.ceil(LEAST * length / (multiplications * multiple)) * multiple
-    found, first = [], 0
-    while first < length:
-        last = min(length, first + max(least, (length - first) // 8 // multiple * multiple))
-        found.append(slice(first, last))
-        first = last
-    return found
+@cache
+def _bounds(length: int, least: int, group: int, most: int) -> Any:
+    """Where the pieces of ``length`` begin and end: the later the smaller, so that all threads end together."""
+    found = [0]
+    while found[-1] < length:
+        left = length - found[-1]
+        size = max(least, min(most, left // 5 // group * group))
+        found.append(min(length, found[-1] + size))
+    return np.array(found, np.int64)
 
 
 def as_rows(x: Any) -> Any:
@@ -96,43 +101,45 @@ class CompiledLinear(LinearAlgebra):
 
 def _forward(x: Any, weight: Any, bias: Any, rectify: bool) -> Any:
     rows, matrix = as_rows(x), np.ascontiguousarray(weight)
-    outs, cost = len(matrix), len(rows) * matrix.size
+    outs, ins = matrix.shape
     added = np.zeros(outs, SINGLE) if bias is None else np.ascontiguousarray(bias)
-    spread, out = spread_rows(rows), np.empty((len(rows), outs), SINGLE)
-
-    def multiply(part: slice) -> None:
-        kernels.forward(spread, matrix, added, out, part.start, part.stop, int(rectify))
-
-    for_each(multiply, pieces(outs, cost, ROWS))
+    out, bounds = aligned((len(rows), outs)), _bounds(outs, *ROWS)
+    if min(len(rows), outs) < FEW:
+        together(few_rows.forward, spread_rows(rows), matrix, added, bounds, out, int(rectify))
+    else:
+        for part in slices(len(rows), MOST_ROWS):
+            own = rows[part]
+            panels = scratch("linear_panels", (_whole(len(own)) * ins, LANES))
+            together(kernels.forward, own, matrix, added, bounds, panels, out[part], int(rectify))
     return out.reshape(*x.shape[:-1], outs)
 
 
 def _backward(x: Any, weight: Any, out: Any, dout: Any, needs: Needs) -> tuple[Any, ...]:
     """The gradients for x, weight and bias; ``out`` is that of the rectifier behind the layer, None without one."""
     rows, matrix, grad_rows = as_rows(x), np.ascontiguousarray(weight), as_rows(dout)
-    (outs, ins), cost = matrix.shape, len(rows) * matrix.size
-    masked = grad_rows
-    grad_x = grad_weight = grad_bias = None
-    if needs[2] or out is not None:
-        masked = grad_rows if out is None else np.empty_like(grad_rows)
-        grad_bias = np.empty(outs, SINGLE)
-        kept = grad_rows if out is None else np.ascontiguousarray(out)  # the first stands in for what is not there
-        kernels.mask(grad_rows, kept, masked, grad_bias, int(out is not None))
-    todo: list[tuple[bool, slice]] = []
-    if needs[0]:
-        grad_x = np.empty(rows.shape, SINGLE)
-        todo += [(True, part) for part in pieces(ins, cost, COLUMNS)]
-    if needs[1]:
-        grad_weight = aligned((outs, ins))
-        todo += [(False, part) for part in pieces(outs, cost, ROWS)]
+    outs, ins = matrix.shape
+    kept = grad_rows if out is None else np.ascontiguousarray(out)  # the first stands in for what is not there
+    grad_x = aligned(rows.shape) if needs[0] else None
+    grad_weight = aligned((outs, ins)) if needs[1] else NOTHING
+    grad_bias = np.empty(outs, SINGLE) if needs[2] else NO_BIAS
+    columns = _bounds(ins, *COLUMNS) if needs[0] else NO_BOUNDS
+    rows_of_weight = _bounds(outs, *ROWS) if needs[1] else NO_BOUNDS
     beside = 4 * outs * ins > LAST_CACHE_BYTES and ins % 16 == 0 and len(rows) <= kernels.TALL
+    for part in slices(len(rows), MOST_ROWS):
+        own, given, count = rows[part], grad_rows[part], len(rows[part])
+        masked = given if out is None else scratch("linear_masked", given.shape)
+        by_output = scratch("linear_by_output", (outs, count)) if needs[1] else NOTHING
+        packed = needs[1] and outs >= MANY_OUTPUTS
+        panels = scratch("linear_panels", (_whole(ins) * count, LANES)) if packed else NOTHING
+        together(
+            kernels.backward, own, matrix, kept[part], given, masked, by_output, panels,
+            NOTHING if grad_x is None else grad_x[part], grad_weight, grad_bias, columns, rows_of_weight,
+            int(out is not None), part.start, int(beside),
+        )  # fmt: skip
+    grad_x = None if grad_x is None else grad_x.reshape(x.shape)
+    return grad_x, grad_weight if needs[1] else None, grad_bias if needs[2] else None
 
-    def multiply(piece: tuple[bool, slice]) -> None:
-        of_x, part = piece
-        if of_x:
-            kernels.input_gradient(masked, matrix, grad_x, part.start, part.stop)
-        else:
-            kernels.weight_gradient(masked, rows, grad_weight, part.start, part.stop, int(beside))
 
-    for_each(multiply, todo)
-    return None if grad_x is None else grad_x.reshape(x.shape), grad_weight, grad_bias if needs[2] else None
+def _whole(columns: int) -> int:
+    """The panels that hold so many columns."""
+    return -(-columns // LANES)

@@ -50,7 +50,7 @@ def _constants(size: int, kernel: int) -> _Constants:
     by_size = {
         (4, 3): (tables.B_4, tables.A_4, tables.G_4),
         (6, 3): (tables.B_6, tables.A_6, tables.G_6),
-        (6, 5): (tables.B_6, tables.A_6_OF_5, tables.G_6_OF_5),
+        (8, 5): (tables.B_8, tables.A_8, tables.G_8),
     }
     return _Constants(*[np.kron(matrix, matrix).astype(np.float32) for matrix in by_size[size, kernel]])
 

@@ -190,6 +190,8 @@ def test_the_backend_takes_it_where_it_pays(monkeypatch: pytest.MonkeyPatch) -> 
     [
         ((64, 512, 4, 4), (512, 512, 3, 3), 1, "winograd 6"),
         ((64, 512, 2, 2), (512, 512, 3, 3), 1, "winograd 4"),
+        ((16, 64, 27, 27), (192, 64, 5, 5), 1, "winograd 8"),
+        ((8, 192, 7, 7), (64, 192, 5, 5), 1, "im2col"),  # few tiles for the filters' transforms
         ((64, 3, 32, 32), (64, 3, 3, 3), 1, "im2col"),  # few channels
         ((64, 512, 4, 4), (512, 512, 3, 3), 2, "im2col"),
         ((64, 512, 4, 4), (512, 512, 1, 1), 1, "im2col"),

@@ -14,7 +14,7 @@ import pytest
 from operations.harness import ROUNDINGS, assert_within_budget
 
 import backends
-from backends.cpu import algorithms, direct, threads, windows, winograd
+from backends.cpu import algorithms, direct, threads, toeplitz, windows, winograd
 
 pytest.importorskip("numba")
 CPU, ORACLE = backends.get("cpu"), backends.get("reference")
@@ -35,6 +35,8 @@ def draw(*shape: int, seed: int = 0) -> np.ndarray:
 
 def rounding(algorithm: str, kernel: int) -> float:
     """How many times the usual budget an algorithm may use up."""
+    if algorithm == "toeplitz":
+        return toeplitz.BUDGET / ROUNDINGS
     return winograd.BUDGET[int(algorithm[-1]), kernel] / ROUNDINGS if algorithm.startswith("winograd") else 1.0
 
 
@@ -46,8 +48,8 @@ def choose(shape: tuple[int, ...], weight: tuple[int, ...], **changes: Any) -> s
 def test_choice(monkeypatch: pytest.MonkeyPatch) -> None:
     large, filters = (64, 256, 8, 8), (256, 256, 3, 3)
     assert choose(large, filters) == "winograd 6"
-    assert choose(large, (256, 256, 5, 5), padding=(2, 2)) == "winograd 6"
-    assert choose((64, 512, 2, 2), (512, 512, 3, 3)) == "winograd 4"  # 2x2 images: no use for tiles of 4x4 outputs
+    assert choose(large, (256, 256, 5, 5), padding=(2, 2)) == "winograd 8"
+    assert choose((64, 512, 2, 2), (512, 512, 3, 3)) == "toeplitz"
     # The filters' transforms would cost more than they save.
     assert choose((1, 512, 4, 4), (512, 512, 3, 3)) == "implicit"
     assert choose((64, 3, 32, 32), (64, 3, 3, 3)) == "implicit"
@@ -114,7 +116,7 @@ ALGORITHMS = [
     ("winograd 4", (3, 10, 14, 13), (70, 10, 3, 3), "float32"),  # channels are
     ("winograd 6", (40, 10, 14, 13), (70, 10, 3, 3), "float32"),
     ("winograd 6", (3, 10, 14, 13), (70, 10, 3, 3), "float32"),
-    ("winograd 6", (3, 10, 14, 13), (70, 10, 5, 5), "float32"),
+    ("winograd 8", (3, 10, 14, 13), (70, 10, 5, 5), "float32"),
     ("im2col", (3, 10, 14, 13), (70, 10, 3, 3), "float64"),
 ]
 
@@ -208,8 +210,9 @@ def check_core_cases() -> None:
     for algorithm, shape, weight_shape, stride in [
         ("winograd 4", (2, 65, 7, 9), (70, 65, 3, 3), ONES),
         ("winograd 6", (2, 65, 7, 9), (70, 65, 3, 3), ONES),
-        ("winograd 6", (2, 65, 7, 9), (70, 65, 5, 5), ONES),
+        ("winograd 8", (2, 65, 7, 9), (70, 65, 5, 5), ONES),
         ("implicit", (2, 65, 7, 9), (70, 65, 3, 3), (2, 1)),
+        ("toeplitz", (70, 65, 2, 2), (70, 65, 3, 3), ONES),
     ]:
         convolution.choose = lambda *_, algorithm=algorithm: algorithm
         x, weight, bias = draw(*shape), draw(*weight_shape), draw(weight_shape[0])

@@ -32,6 +32,8 @@ CASES = [
     ((2, 6, 9, 9), (130, 6, 3, 3), (2, 1), (1, 1), (2, 3)),
     ((2, 3, 30, 31), (17, 3, 11, 11), (4, 4), (2, 2), ONES),
     ((1, 40, 40, 41), (3, 40, 3, 3), ONES, (1, 1), ONES),
+    ((7, 100, 2, 2), (128, 100, 3, 3), ONES, (1, 1), ONES),  # each output sees a part of the filters, none all of them
+    ((5, 3, 1, 1), (64, 3, 5, 5), ONES, (4, 2), (2, 1)),  # most places of the kernel meet nothing
 ]
 
 
@@ -57,16 +59,18 @@ def first(x: Any) -> np.ndarray:
 def in_small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """An image at a time, and two in a sum of its own."""
     monkeypatch.setattr(implicit, "IMAGE_BYTES", 1)
-    monkeypatch.setattr(implicit, "MANY_WINDOWS", 1)
+    monkeypatch.setattr(implicit, "MANY_PLACES", 1)
     monkeypatch.setattr(implicit, "PARTIAL_SUMS", 2)
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 @pytest.mark.parametrize("rectify", [False, True], ids=["plain", "rectified"])
-@pytest.mark.parametrize("small", [False, True], ids=["at once", "in pieces"])
-def test_against_the_reference(monkeypatch: pytest.MonkeyPatch, case: Any, rectify: bool, small: bool) -> None:
-    if small:
+@pytest.mark.parametrize("pieces", ["at once", "some images at a time", "large filters"])
+def test_against_the_reference(monkeypatch: pytest.MonkeyPatch, case: Any, rectify: bool, pieces: str) -> None:
+    if pieces != "at once":
         in_small_pieces(monkeypatch)
+    if pieces == "large filters":
+        monkeypatch.setattr(implicit, "LARGE_FILTERS", 1)
     shape, weight_shape, *options = case
     x, weight, bias = draw(*shape), draw(*weight_shape, seed=1), draw(*weight_shape[:1], seed=2)
     expected, saved = ORACLE.conv2d(*(a.astype("float64") for a in (x, weight, bias)), *options)
@@ -82,11 +86,14 @@ def test_against_the_reference(monkeypatch: pytest.MonkeyPatch, case: Any, recti
     )
     assert_within_budget(first(found), dw, dout[:, 0].size, 1, "dw", scale=1e-3)
     assert_within_budget(found_bias, db, dout[:, 0].size, 1, "db", scale=1e-3)
-    nothing, alone = implicit.filter_gradient(
-        last(x), last(dout), out if rectify else None, weight_shape[2:], *options, of_weight=False
-    )
-    assert nothing is None
-    np.testing.assert_array_equal(alone, found_bias)
+    for of_weight, of_bias in ((False, True), (True, False)):
+        alone = implicit.filter_gradient(
+            last(x), last(dout), out if rectify else None, weight_shape[2:], *options, of_weight, of_bias
+        )
+        for one, both, wanted in zip(alone, (found, found_bias), (of_weight, of_bias), strict=True):
+            assert (one is not None) == wanted
+            if wanted:
+                np.testing.assert_array_equal(one, both)
 
 
 def test_long_sums_stay_exact() -> None:
@@ -148,34 +155,51 @@ def test_any_layout_gives_the_same_bits(layout: str) -> None:
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("stride", [ONES, (2, 3)], ids=str)
 def test_special_values_as_the_reference(value: float, stride: Any) -> None:
-    """Everything is exact, in whole numbers."""
+    """Everything is exact, in whole numbers. The zeros around the images are not multiplied, which the reference does."""
     rng = np.random.default_rng(0)
     x, weight, bias = (rng.integers(-3, 4, shape).astype("float32") for shape in ((2, 5, 9, 9), (7, 5, 3, 3), 7))
-    out, saved = ORACLE.conv2d(x, weight, bias, stride, ONES)
+    out = ORACLE.conv2d(x, weight, bias, stride, ONES)[0]
     dout = rng.integers(-3, 4, out.shape).astype("float32")
+
+    def results(masked: bool) -> list[Any]:
+        out, saved = ORACLE.conv2d(x, weight, bias, stride, ONES)
+        passed = np.where(out <= 0, np.float32(0), dout) if masked else dout
+        return [np.maximum(out, 0) if masked else out, *ORACLE.conv2d_backward(saved, passed)]
+
     with np.errstate(invalid="ignore"):
         for array, place in ((x, (0, 2, 4, 4)), (weight, (3, 1, 1, 2)), (bias, (5,)), (dout, (1, 2, 0, 1))):
-            kept, array[place] = array[place], value
-            expected, saved = ORACLE.conv2d(x, weight, bias, stride, ONES)
-            actual, ours = CPU.conv2d(x, weight, bias, stride, ONES)
-            assert ours[0] == "implicit"
-            np.testing.assert_array_equal(actual, expected)
-            rectified, with_relu = CPU.conv2d_relu(x, weight, bias, stride, ONES)
-            np.testing.assert_array_equal(rectified, np.maximum(expected, 0))
-            wanted = ORACLE.conv2d_backward(saved, dout)
-            if array is not weight:  # zeros between strides meet its infinity, and are no windows of the reference
-                np.testing.assert_array_equal(CPU.conv2d_backward(ours, dout)[0], wanted[0])
-            for found, oracle in zip(CPU.conv2d_backward(ours, dout)[1:], wanted[1:], strict=True):
-                np.testing.assert_array_equal(found, oracle)
-            masked = np.where(rectified <= 0, np.float32(0), dout)
-            wanted = ORACLE.conv2d_backward(saved, masked)
-            for found, oracle in zip(CPU.conv2d_relu_backward(with_relu, dout)[1:], wanted[1:], strict=True):
-                np.testing.assert_array_equal(found, oracle)
-            array[place] = kept
+            for masked in (False, True):
+                kept, array[place] = array[place], 0
+                without = results(masked)
+                array[place] = value
+                expected = results(masked)
+                # Where nothing but padding meets the value, it counts as 0.
+                one = np.zeros_like(array)
+                one[place] = 1
+                if array is weight:
+                    meets = ORACLE.conv2d(np.ones_like(x), one, None, stride, ONES)[0] > 0
+                    expected[0] = np.where(meets, expected[0], without[0])
+                elif array is dout:
+                    saved = ORACLE.conv2d(np.ones_like(x), weight, bias, stride, ONES)[1]
+                    meets = ORACLE.conv2d_backward(saved, one)[1] > 0
+                    assert 0 < meets[2].sum() < meets[2].size
+                    expected[2] = np.where(meets, expected[2], without[2])
+                run, back = (CPU.conv2d_relu, CPU.conv2d_relu_backward) if masked else (CPU.conv2d, CPU.conv2d_backward)
+                actual, ours = run(x, weight, bias, stride, ONES)
+                assert ours[0] == "implicit"
+                found = [actual, *back(ours, dout)]
+                compared = 1 if masked and array is weight else 4  # gradients pass where outputs differ at the border
+                for one_found, oracle in zip(found[:compared], expected[:compared], strict=True):
+                    np.testing.assert_array_equal(one_found, oracle)
+                array[place] = kept
 
 
-def test_bit_for_bit_on_any_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("large", [False, True], ids=["small filters", "large filters"])
+def test_bit_for_bit_on_any_number_of_threads(monkeypatch: pytest.MonkeyPatch, large: bool) -> None:
     monkeypatch.setattr(implicit, "IMAGE_BYTES", 1 << 14)
+    monkeypatch.setattr(implicit, "MANY_PLACES", 64)
+    if large:
+        monkeypatch.setattr(implicit, "LARGE_FILTERS", 1)
     x, weight, bias, found = draw(33, 14, 15, 6), draw(70, 3, 3, 6), draw(70), []
     for count in ("1", "2", "5"):
         monkeypatch.setenv("GPUNN_NUM_THREADS", count)

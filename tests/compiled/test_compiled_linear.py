@@ -22,8 +22,12 @@ SHAPES = [
     (7, 31, 50),
     (9, 512, 64),  # rows whose distance is a power of two
     (16, 1100, 49),  # scalar products in two parts
+    (23, 90, 20),
+    (24, 90, 30),  # rows from which on a product is by panels
     (64, 84, 120),
+    (80, 1100, 49),  # terms in two parts
     (130, 65, 49),
+    (128, 128, 448),  # whole panels, and pieces of both sizes
     (300, 17, 130),  # rows in two parts
     (300, 34, 5),
 ]
@@ -33,8 +37,7 @@ NEEDS = [(True, True, True), (True, False, False), (False, True, False), (False,
 @pytest.fixture(autouse=True)
 def everything_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GPUNN_COMPILED", "1")
-    monkeypatch.setattr(linear_algebra, "WORK", 0.5)  # however small it is,
-    monkeypatch.setattr(linear_algebra, "LEAST", 1)  # and in many pieces
+    monkeypatch.setattr(linear_algebra, "WORK", 0.5)  # however small it is
 
 
 def draw(*shape: int, seed: int = 0) -> np.ndarray:
@@ -154,13 +157,26 @@ def test_the_number_of_threads_changes_no_bit(
     assert found[0] == found[1] == found[2]
 
 
-def test_pieces() -> None:
-    """They cover everything once, and the last ones are small."""
-    for length, work, multiple in [(1024, 1e8, 24), (10, 1e6, 24), (4096, 1e12, 24), (1, 1, 64), (9216, 6e8, 64)]:
-        found = linear_algebra.pieces(length, work, multiple)
-        assert [p.start for p in found] == [0, *(p.stop for p in found[:-1])]
-        assert found[-1].stop == length
-        sizes = [p.stop - p.start for p in found]
-        assert all(size % multiple == 0 for size in sizes[:-1])
-        assert sizes == sorted(sizes, reverse=True)
-        assert sizes[-1] <= max(multiple, linear_algebra.LEAST * length / work + multiple)
+@pytest.mark.parametrize("operation", ["linear", "linear_relu"])
+def test_many_rows_are_taken_in_turn(monkeypatch: pytest.MonkeyPatch, operation: str) -> None:
+    """Their outputs are the same, the gradients up to rounding."""
+    x, weight, bias, dout = operands(150, 70, 90)
+    out, saved = getattr(CPU, operation)(x, weight, bias)
+    expected = getattr(CPU, f"{operation}_backward")(saved, dout)
+    monkeypatch.setattr(linear_algebra, "MOST_ROWS", 64)
+    again, saved = getattr(CPU, operation)(x, weight, bias)
+    found = getattr(CPU, f"{operation}_backward")(saved, dout)
+    np.testing.assert_array_equal(again, out)
+    for one, two in zip(found, expected, strict=True):
+        assert_within_budget(one, two.astype("float64"), 150, 1, operation, 1.0)
+
+
+@pytest.mark.parametrize("length", [1, 10, 16, 47, 48, 120, 192, 193, 1000, 1024, 4096])
+def test_pieces(length: int) -> None:
+    """They cover everything once, in whole groups and at the end smaller ones."""
+    for least, group, most in (linear_algebra.ROWS, linear_algebra.COLUMNS):
+        bounds = linear_algebra._bounds(length, least, group, most)
+        sizes = list(np.diff(bounds))
+        assert bounds[0] == 0 and bounds[-1] == length and min(sizes) > 0
+        assert sizes == sorted(sizes, reverse=True) and sizes[0] <= most
+        assert all(size % group == 0 or size == least for size in sizes[:-1])

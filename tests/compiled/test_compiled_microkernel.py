@@ -16,7 +16,17 @@ pytest.importorskip("numba")
 
 from backends.cpu.compiled.compiler import compiled
 from backends.cpu.compiled.dots import dots
-from backends.cpu.compiled.microkernel import narrow_panel, panel, panel_ahead, panel_beside, width
+from backends.cpu.compiled.microkernel import (
+    copy_rows,
+    expect,
+    narrow_panel,
+    panel,
+    panel_ahead,
+    panel_beside,
+    panel_expecting,
+    scattered_product,
+    width,
+)
 from backends.cpu.compiled.vectors import vector_lanes
 
 ROWS = [*range(1, 14), 16, 24, 30]
@@ -62,7 +72,8 @@ def test_panels(rows: int, terms: int, transposed: bool) -> None:
     a, both = draw(rows, terms), widths()
     stored = np.ascontiguousarray(a.T) if transposed else a
     row_step, term_step = (4, 4 * rows) if transposed else (4 * terms, 4)
-    for kernel, columns in [(panel, both[0]), (narrow_panel, both[1]), (panel_ahead, both[0]), (panel_beside, both[0])]:
+    for kernel in (panel, narrow_panel, panel_ahead, panel_expecting, panel_beside):
+        columns = both[1] if kernel is narrow_panel else both[0]
         b = draw(terms, columns + 3, seed=1)
         memory, c = guarded(rows, columns, 16)
         product = a.astype("float64") @ b[:, :columns]
@@ -73,9 +84,49 @@ def test_panels(rows: int, terms: int, transposed: bool) -> None:
             assert_within_budget(c, product, terms, 1, "beside the caches", 1.0)
         else:
             for turn in (0, 1):
-                kernel(*given, c.ctypes.data, c.strides[0], turn)
+                later = (4 * columns,) if kernel is panel_ahead else ()
+                kernel(*given, c.ctypes.data, c.strides[0], turn, *later)
                 assert_within_budget(c, product * (1 + turn), terms + turn, 1, kernel.__name__, 1.0)
         assert_nothing_else_written(memory, c)
+
+
+@compiled
+def _copy(source: int, source_step: int, target: int, target_step: int, rows: int) -> None:
+    expect(target, target_step, rows)
+    copy_rows(source, source_step, target, target_step, rows)
+
+
+@pytest.mark.parametrize("rows", [1, 5])
+def test_rows_are_copied(rows: int) -> None:
+    columns, source = widths()[0], draw(5, widths()[0] + 3)
+    memory, target = guarded(rows, columns, 16)
+    _copy(source.ctypes.data, source.strides[0], target.ctypes.data, target.strides[0], rows)
+    np.testing.assert_array_equal(target, source[:rows, :columns])
+    assert_nothing_else_written(memory, target)
+
+
+@pytest.mark.parametrize("terms", [0, 1, 37])
+@pytest.mark.parametrize("rows", ROWS)
+def test_rows_that_lie_anywhere(rows: int, terms: int) -> None:
+    """A's rows and C's by tables, both columns of blocks, terms in several runs."""
+    columns = 2 * widths()[0]
+    a, b = draw(rows, 40), draw(40, columns, seed=1)
+    memory, c = guarded(rows, columns, 16)
+    order, chosen = np.random.default_rng(2).permutation(rows), np.random.default_rng(3).permutation(40)[:terms]
+    tables = [order * 160, chosen * 4, chosen * b.strides[0], order * c.strides[0]]
+    a_rows, a_terms, b_terms, c_rows = (table.astype(np.int64) for table in tables)
+    product = a[:, chosen].astype("float64") @ b[chosen]
+    before = c.copy()
+    for turn in (0, 1):
+        scattered_product(
+            rows, columns - 1, terms, 10, a.ctypes.data, a_rows.ctypes.data, a_terms.ctypes.data, b.ctypes.data,
+            b_terms.ctypes.data, c.ctypes.data, c_rows.ctypes.data, turn,
+        )  # fmt: skip
+        if terms > 0:
+            assert_within_budget(c, product * (1 + turn), terms + turn, 1, "scattered", 1.0)
+        else:
+            np.testing.assert_array_equal(c, before)
+    assert_nothing_else_written(memory, c)
 
 
 def test_a_panel_does_not_depend_on_how_its_columns_are_cut() -> None:

@@ -99,3 +99,18 @@ def test_a_protected_array_is_handed_over_without_a_copy() -> None:
     address = plain.ctypes.data
     del protected
     assert plain.ctypes.data == address and plain[1, 2] == 5
+
+
+@compiler.compiled
+def _moved(x: int, distance: int) -> int:
+    return x + distance
+
+
+@compiler.compiled
+def _moved_twice(x: int) -> int:
+    return _moved(_moved(x, 2), x)
+
+
+def test_a_constant_argument_is_no_reason_to_compile_anew() -> None:
+    assert _moved_twice(3) == 8
+    assert len(_moved.dispatcher.signatures) == 1

@@ -116,7 +116,12 @@ def _dispatcher(kernel: Kernel) -> Any:
     settings: Any = numba.config
     _announce_compilation()
     arithmetic = ARITHMETIC | ({"reassoc"} if kernel.reassociate else set())
-    dispatcher = numba.njit(nogil=True, fastmath=arithmetic, error_model="numpy", boundscheck=False)(kernel.function)
+    dispatcher: Any = numba.njit(nogil=True, fastmath=arithmetic, error_model="numpy", boundscheck=False)(
+        kernel.function
+    )
+    # A kernel that is called with a constant is the one for any number: it is not compiled anew.
+    resolve = dispatcher.get_call_template
+    dispatcher.get_call_template = lambda types, named: resolve(*_without_constants(types, named))
     others, settings.CACHE_DIR = settings.CACHE_DIR, str(cache_folder() / _digest(kernel.function.__module__))
     try:
         dispatcher.enable_caching()
@@ -125,6 +130,13 @@ def _dispatcher(kernel: Kernel) -> Any:
     finally:
         settings.CACHE_DIR = others
     return dispatcher
+
+
+def _without_constants(types: Any, named: Any) -> Any:
+    """The types of a call's arguments, those of constants as those of any other number."""
+    from numba.core.types import unliteral
+
+    return tuple(map(unliteral, types)), {name: unliteral(kind) for name, kind in named.items()}
 
 
 def _stop_keeping() -> None:

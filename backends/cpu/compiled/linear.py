@@ -1,7 +1,6 @@
-"""The products of a linear layer and of its gradients, each for a piece of the rows or columns of what it makes.
+"""The products of a linear layer and of its gradients. All threads share a kernel (see sharing.py).
 
-Nothing large is rearranged: of `dots` and `panel`, each product has the one that takes the matrices as they lie. All is float32
-and contiguous: x (N, in), weight (out, in), dout (N, out).
+All is float32 and contiguous: x (N, in), weight (out, in), dout (N, out).
 """
 
 from __future__ import annotations
@@ -11,166 +10,237 @@ from typing import Any
 import numpy as np
 
 from .compiler import compiled
-from .dots import QUAD, dots
-from .microkernel import narrow_panel, offsets, panel_ahead, panel_beside, width
-from .vectors import vector_lanes
+from .linear_panels import gather, multiply, transpose_into, turn
+from .microkernel import offsets, panel_ahead, panel_beside, panel_expecting, width
+from .sharing import done, leave, share, take, wait
+from .squares import LANES, STEP
 
-TERMS = 1024  # of a scalar product that are worked on together: 6 such rows stay in the first cache
-CHUNK = 16  # rows of weight that are taken with all of x before the next
-TALL, SHORT = 256, 64  # terms of a panel
+TERMS = 1024  # of x and weight that are multiplied together: a panel of them is read from the second cache
+GROUP = 48  # outputs that are worked on together: as many as can be cut by 6, and by the lanes of a vector
+TALL, SHORT = 256, 64  # terms of the gradients
 MANY = 48  # rows for which a panel is read often enough to come from the second cache
+STRIP = 256  # columns of dout
 BLOCK = 64  # rows whose gradients are added up before they join the total
 
 
 @compiled
-def forward(x: Any, weight: Any, bias: Any, out: Any, first: int, last: int, rectify: int) -> None:
-    """out[:, first:last] = x @ weight[first:last]' + bias[first:last]; with ``rectify`` what is negative becomes 0.
+def forward(x: Any, weight: Any, bias: Any, bounds: Any, panels: Any, out: Any, rectify: int, board: Any) -> None:
+    """out (N, out) = x @ weight' + bias; with ``rectify`` what is negative becomes 0.
 
-    The rows of x may have more columns than those of weight, which are not read.
+    It is computed as out' = weight @ x': x is small beside the weights, which are then read once and as they lie. A piece is
+    the outputs between two of ``bounds``; ``panels`` is memory for x' in panels.
     """
-    batch, terms = len(x), weight.shape[1]
-    whole = terms // vector_lanes() * vector_lanes()
-    for start in range(0, whole, TERMS):
-        _add_dots(x, weight, out, first, last, 0, start, min(TERMS, whole - start), start)
-    if whole < terms:  # the last terms, filled up with zeros
-        x_rest = np.zeros((batch, vector_lanes()), np.float32)
-        weight_rest = np.zeros((last - first, vector_lanes()), np.float32)
-        for k in range(terms - whole):
-            for b in range(batch):
-                x_rest[b, k] = x[b, whole + k]
-            for o in range(last - first):
-                weight_rest[o, k] = weight[first + o, whole + k]
-        _add_dots(x_rest, weight_rest, out, first, last, first, 0, vector_lanes(), whole)
-    zero, added = np.float32(0), bias[first:last]
-    for b in range(batch):
-        row = out[b, first:last]
-        for o in range(last - first):
-            value = row[o] + added[o]
-            row[o] = zero if rectify and value <= 0 else value
+    leads = share(board)
+    strips = (x.shape[1] + LANES - 1) // LANES
+    piece = take(board, 0)
+    while piece < strips:
+        turn(x, piece * LANES, min(x.shape[1], (piece + 1) * LANES), panels)
+        done(board, 0)
+        piece = take(board, 0)
+    wait(board, 0, strips)
+    sums = np.empty(((len(x) + LANES - 1) // LANES * GROUP, LANES), np.float32)
+    a_offsets, b_offsets = offsets(TERMS, 4), offsets(TERMS, STEP)
+    piece = take(board, 1)
+    while piece < len(bounds) - 1:
+        for o in range(bounds[piece], bounds[piece + 1], GROUP):
+            rows = min(GROUP, bounds[piece + 1] - o)
+            _multiply_group(panels, weight, o, rows, len(x), a_offsets, b_offsets, sums)
+            _finish_group(sums, bias, o, rows, out, rectify)
+        piece = take(board, 1)
+    leave(board, leads)
 
 
 @compiled
-def _add_dots(
-    x: Any, weight: Any, out: Any, first: int, last: int, shift: int, start: int, terms: int, accumulate: int
+def _multiply_group(
+    panels: Any, weight: Any, o: int, rows: int, batch: int, a_offsets: Any, b_offsets: Any, sums: Any
 ) -> None:
-    """out[:, first:last] (+)= x[:, start:start+terms] @ weight[first-shift:last-shift, start:start+terms]'."""
-    x_step, w_step, c_step = 4 * x.shape[1], 4 * weight.shape[1], 4 * out.shape[1]
-    four = np.empty((6, QUAD), np.float32)
-    calls = (len(x) + 5) // 6 * (CHUNK // QUAD)  # for a chunk; with each, rows of the next are fetched from memory
-    for chunk in range(first, last, CHUNK):
-        end, done = min(chunk + CHUNK, last), 0
-        for b in range(0, len(x), 6):
-            rows = min(6, len(x) - b)
-            from_x = x.ctypes.data + b * x_step + 4 * start
-            for o in range(chunk, end, QUAD):
-                w = weight.ctypes.data + (o - shift) * w_step + 4 * start
-                rest = min(QUAD, end - o)  # the last row stands in for those that are not there
-                w_1, w_2, w_3 = w + min(1, rest - 1) * w_step, w + min(2, rest - 1) * w_step, w + (rest - 1) * w_step
-                to_chunk = weight.ctypes.data + (chunk - shift) * w_step + 4 * start
-                near = to_chunk + (CHUNK + done * CHUNK // calls) * w_step
-                far = to_chunk + (CHUNK + (done * CHUNK + CHUNK - 1) // calls) * w_step
-                done += 1
-                c, step, add = out.ctypes.data + b * c_step + 4 * o, c_step, accumulate
-                if rest < QUAD:
-                    c, step, add = four.ctypes.data, 4 * QUAD, 0
-                dots(rows, terms, from_x, x_step, w, w_1, w_2, w_3, c, step, add, near, far)
-                if rest < QUAD:
-                    for r in range(rows):
-                        for q in range(rest):
-                            old = out[b + r, o + q] if accumulate else np.float32(0)
-                            out[b + r, o + q] = old + four[r, q]
+    """sums = weight[o:o+rows] @ x', a panel of it in `GROUP` rows."""
+    terms = weight.shape[1]
+    for k in range(0, terms, TERMS):
+        count, a = min(TERMS, terms - k), weight.ctypes.data + 4 * (o * terms + k)
+        for n in range(0, batch, LANES):
+            part = n // LANES
+            multiply(
+                rows, count, min(LANES, batch - n), a, 4 * terms, a_offsets, panels, part * terms + k, b_offsets, sums,
+                part * GROUP, k,
+            )  # fmt: skip
 
 
 @compiled
-def mask(dout: Any, out: Any, masked: Any, grad_bias: Any, rectified: int) -> None:
-    """grad_bias (out), the sum of dout's rows; with ``rectified``, of ``masked``: dout, but 0 where ``out`` (N, out) is."""
-    count, outs = dout.shape
-    zero, total = np.float32(0), np.empty(outs, np.float32)
-    for o in range(outs):
-        grad_bias[o] = zero
-    for first in range(0, count, BLOCK):
-        for o in range(outs):
-            total[o] = zero
-        for b in range(first, min(first + BLOCK, count)):
-            row, kept, target = dout[b], out[b], masked[b]
-            if rectified:
-                for o in range(outs):
-                    target[o] = zero if kept[o] <= 0 else row[o]
-                row = target
-            for o in range(outs):
-                total[o] += row[o]
-        for o in range(outs):
-            grad_bias[o] += total[o]
+def _finish_group(sums: Any, bias: Any, o: int, rows: int, out: Any, rectify: int) -> None:
+    """out[:, o:o+rows] = sums' + bias, rectified."""
+    zero = np.float32(0)
+    for n in range(0, len(out), LANES):
+        begin = n // LANES * GROUP
+        for r in range(rows):
+            added, row = bias[o + r], sums[begin + r]
+            for i in range(LANES):
+                value = row[i] + added
+                row[i] = zero if rectify and value <= 0 else value
+        transpose_into(sums, begin, 0, rows, min(LANES, len(out) - n), out, n, o)
 
 
 @compiled
-def weight_gradient(dout: Any, x: Any, grad_weight: Any, first: int, last: int, beside: int) -> None:
-    """grad_weight[first:last] = dout[:, first:last]' @ x.
-
-    With ``beside`` it is written beside the caches: it is large, its rows begin at multiples of 64 bytes, and N is at most TALL.
-    """
-    batch, count = len(x), last - first
-    most = min(TALL, batch)
-    by_output = np.empty((count, most), np.float32)
-    a_offsets, b_offsets = offsets(most, 4), offsets(most, 4 * x.shape[1])
-    for start in range(0, batch, TALL):
-        terms = min(TALL, batch - start)
-        for b in range(terms):
-            row = dout[start + b]
-            for o in range(count):
-                by_output[o, b] = row[first + o]
-        _product(
-            count, terms, by_output.ctypes.data, 4 * most, a_offsets, x, start, b_offsets, grad_weight, first, 0,
-            x.shape[1], start, beside,
-        )  # fmt: skip
-
-
-@compiled
-def input_gradient(dout: Any, weight: Any, grad_x: Any, first: int, last: int) -> None:
-    """grad_x[:, first:last] = dout @ weight[:, first:last]."""
-    batch, outs = dout.shape
-    most = TALL if batch >= MANY else SHORT
-    a_offsets, b_offsets = offsets(min(most, outs), 4), offsets(min(most, outs), 4 * weight.shape[1])
-    for k in range(0, outs, most):
-        a, terms = dout.ctypes.data + 4 * k, min(most, outs - k)
-        _product(batch, terms, a, 4 * outs, a_offsets, weight, k, b_offsets, grad_x, 0, first, last, k, 0)
-
-
-@compiled
-def _product(
-    rows: int, terms: int, a: int, row_step: int, a_offsets: Any, b: Any, b_row: int, b_offsets: Any, c: Any, c_row: int,
-    first: int, last: int, accumulate: int, beside: int,
+def backward(
+    x: Any, weight: Any, out: Any, dout: Any, masked: Any, by_output: Any, panels: Any, grad_x: Any, grad_weight: Any,
+    grad_bias: Any, columns: Any, rows: Any, rectified: int, follows: int, beside: int, board: Any,
 ) -> None:  # fmt: skip
-    """c[c_row:c_row+rows, first:last] (+)= A @ b[b_row:b_row+terms, first:last], where A is as `panel` takes it."""
-    c_step = 4 * c.shape[1]
-    to_a, to_b = a_offsets.ctypes.data, b_offsets.ctypes.data
-    from_b, to_c = b.ctypes.data + 4 * b_row * b.shape[1], c.ctypes.data + c_row * c_step
-    j = first
-    while j + width() <= last:
-        if beside:
-            panel_beside(rows, terms, a, row_step, to_a, from_b + 4 * j, to_b, to_c + 4 * j, c_step)
+    """The gradients of x, weight and bias, each as far as there is memory for it.
+
+    With ``rectified``, dout passes where ``out`` (N, out) is positive, and is written to ``masked``, which is dout itself
+    otherwise. ``by_output`` (out, N) is memory for the transpose of that, ``panels`` for x in panels: with none, it is taken as
+    it lies. With ``follows`` the gradients of weight and bias are added to what is there. A piece is what lies between two of
+    ``columns`` of grad_x, or between two of ``rows`` of grad_weight. ``beside``: grad_weight is large, N at most `TALL`.
+    """
+    leads = share(board)
+    strips = (dout.shape[1] + STRIP - 1) // STRIP
+    copied = len(panels) // len(x)
+    piece = take(board, 0)
+    while piece < strips + copied:
+        if piece < strips:
+            first, last = piece * STRIP, min(dout.shape[1], (piece + 1) * STRIP)
+            if rectified or len(grad_bias) > 0:
+                _mask(dout, out, masked, grad_bias, first, last, rectified, follows)
+            if len(by_output) > 0:
+                transpose_into(masked, 0, first, len(masked), last - first, by_output, first, 0)
         else:
-            panel_ahead(rows, terms, a, row_step, to_a, from_b + 4 * j, to_b, to_c + 4 * j, c_step, accumulate)
-        j += width()
-    lanes = vector_lanes()
-    step = 4 * lanes
-    while j < last:
-        count = min(lanes, last - j)
-        b_start, c_start, c_between = from_b + 4 * j, to_c + 4 * j, c_step
-        if count < lanes:  # the last columns, filled up with zeros
-            b_rest, c_rest = np.zeros((terms, lanes), np.float32), np.zeros((rows, lanes), np.float32)
-            for i in range(count):
-                for k in range(terms):
-                    b_rest[k, i] = b[b_row + k, j + i]
-                if accumulate:
-                    for r in range(rows):
-                        c_rest[r, i] = c[c_row + r, j + i]
-            b_offsets = offsets(terms, step)
-            to_b, b_start, c_start, c_between = b_offsets.ctypes.data, b_rest.ctypes.data, c_rest.ctypes.data, step
-            narrow_panel(rows, terms, a, row_step, to_a, b_start, to_b, c_start, c_between, accumulate)
-            for i in range(count):
-                for r in range(rows):
-                    c[c_row + r, j + i] = c_rest[r, i]
+            gather(x, 0, len(x), (piece - strips) * LANES, panels, (piece - strips) * len(x))
+        done(board, 0)
+        piece = take(board, 0)
+    wait(board, 0, strips + copied)
+    first_of_weight, count = len(columns) - 1, len(columns) + len(rows) - 2
+    piece = take(board, 1)
+    while piece < count:
+        if piece < first_of_weight:
+            _input_gradient(masked, weight, grad_x, columns[piece], columns[piece + 1])
         else:
-            narrow_panel(rows, terms, a, row_step, to_a, b_start, to_b, c_start, c_between, accumulate)
-        j += lanes
+            first, last = rows[piece - first_of_weight], rows[piece - first_of_weight + 1]
+            _weight_gradient(by_output, x, panels, grad_weight, first, last, follows, beside)
+        piece = take(board, 1)
+    leave(board, leads)
+
+
+@compiled
+def _mask(
+    dout: Any, out: Any, masked: Any, grad_bias: Any, first: int, last: int, rectified: int, follows: int
+) -> None:
+    """``masked`` and, if there is memory for it, grad_bias (out), the sum of its rows; for the columns first:last."""
+    zero, count, summed = np.float32(0), last - first, len(grad_bias) > 0
+    total = np.empty(count, np.float32)
+    for block in range(0, len(dout), BLOCK):
+        for o in range(count):
+            total[o] = zero
+        for n in range(block, min(block + BLOCK, len(dout))):
+            row, target = dout[n, first:last], masked[n, first:last]
+            if rectified:
+                kept = out[n, first:last]
+                for o in range(count):
+                    target[o] = zero if kept[o] <= 0 else row[o]
+            for o in range(count):
+                total[o] += target[o]
+        if summed:
+            for o in range(count):
+                grad_bias[first + o] = total[o] + (grad_bias[first + o] if follows or block > 0 else zero)
+
+
+@compiled
+def _input_gradient(dout: Any, weight: Any, grad_x: Any, first: int, last: int) -> None:
+    """grad_x[:, first:last] = dout @ weight[:, first:last]; ``first`` is a multiple of `LANES`, and ``last`` or the last one."""
+    batch, outs = dout.shape
+    ins, most = weight.shape[1], TALL if batch >= MANY else SHORT
+    a_offsets, b_offsets = offsets(most, 4), offsets(most, 4 * ins)
+    whole = first + (last - first) // LANES * LANES
+    for k in range(0, outs, most):
+        terms, a = min(most, outs - k), dout.ctypes.data + 4 * k
+        for j in range(first, whole, width()):
+            # After the last columns come the first ones of further terms.
+            later = 4 * (width() if j + width() < whole else most * ins + first - j)
+            panel_ahead(
+                batch, terms, a, 4 * outs, a_offsets.ctypes.data, weight.ctypes.data + 4 * (k * ins + j),
+                b_offsets.ctypes.data, grad_x.ctypes.data + 4 * j, 4 * ins, k, later,
+            )  # fmt: skip
+        if whole < last:
+            own = np.empty((terms, LANES), np.float32)
+            gather(weight, k, terms, whole, own, 0)
+            _last_columns(batch, terms, a, 4 * outs, a_offsets, own, 0, offsets(terms, STEP), grad_x, 0, whole, k)
+
+
+@compiled
+def _weight_gradient(
+    by_output: Any, x: Any, panels: Any, grad_weight: Any, first: int, last: int, follows: int, beside: int
+) -> None:
+    """grad_weight[first:last] (+)= by_output[first:last] @ x."""
+    batch, ins = x.shape
+    step = 4 * ins if len(panels) == 0 else STEP  # from one row of x to the next
+    a_offsets, b_offsets = offsets(TALL, 4), offsets(TALL, step)
+    whole = ins // LANES * LANES
+    for o in range(first, last, 4 * GROUP):
+        rows = min(4 * GROUP, last - o)
+        for k in range(0, batch, TALL):
+            terms, accumulate = min(TALL, batch - k), follows + k
+            a, c = by_output.ctypes.data + 4 * (o * batch + k), grad_weight.ctypes.data + 4 * o * ins
+            for j in range(0, whole, width()):
+                if len(panels) == 0:
+                    b = x.ctypes.data + 4 * (k * ins + j)
+                else:
+                    b = panels.ctypes.data + (j // LANES * batch + k) * STEP + 4 * (j % LANES)
+                if beside and not accumulate:
+                    panel_beside(
+                        rows, terms, a, 4 * batch, a_offsets.ctypes.data, b, b_offsets.ctypes.data, c + 4 * j, 4 * ins
+                    )
+                else:
+                    panel_expecting(
+                        rows, terms, a, 4 * batch, a_offsets.ctypes.data, b, b_offsets.ctypes.data, c + 4 * j, 4 * ins,
+                        accumulate,
+                    )  # fmt: skip
+            if whole < ins and len(panels) > 0:
+                _last_columns(
+                    rows,
+                    terms,
+                    a,
+                    4 * batch,
+                    a_offsets,
+                    panels,
+                    whole // LANES * batch + k,
+                    b_offsets,
+                    grad_weight,
+                    o,
+                    whole,
+                    accumulate,
+                )
+            elif whole < ins:
+                own = np.empty((terms, LANES), np.float32)
+                gather(x, k, terms, whole, own, 0)
+                _last_columns(
+                    rows,
+                    terms,
+                    a,
+                    4 * batch,
+                    a_offsets,
+                    own,
+                    0,
+                    offsets(terms, STEP),
+                    grad_weight,
+                    o,
+                    whole,
+                    accumulate,
+                )
+
+
+@compiled
+def _last_columns(
+    rows: int, terms: int, a: int, row_step: int, a_offsets: Any, panels: Any, begin: int, b_offsets: Any, c: Any, r: int,
+    j: int, accumulate: int,
+) -> None:  # fmt: skip
+    """c[r:r+rows, j:] (+)= A @ panels[begin:begin+terms], where c has fewer columns than a panel."""
+    columns = c.shape[1] - j
+    sums = np.empty((rows, LANES), np.float32)
+    multiply(rows, terms, columns, a, row_step, a_offsets, panels, begin, b_offsets, sums, 0, 0)
+    for row in range(rows):
+        target, found = c[r + row, j:], sums[row]
+        if accumulate:
+            for i in range(columns):
+                target[i] += found[i]
+        else:
+            for i in range(columns):
+                target[i] = found[i]

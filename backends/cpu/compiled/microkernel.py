@@ -40,9 +40,9 @@ def _width(typing: Any) -> Any:
 def _block(rows: int, by_table: bool = False, one: bool = False, ahead: bool = False, beside: bool = False) -> Any:
     """The intrinsic for ``rows`` rows: (terms, a, row_step, a_offsets, b, b_offsets, c, c_step, accumulate).
 
-    ``by_table``: row_step is the address of a table, of the offset of each row of A. ``one``: a row of C is one vector.
-    ``beside``: C is written beside the caches. ``ahead``: two further arguments, the distances, in bytes, from each row of B
-    of what will be needed later and begins to be loaded.
+    ``by_table``: row_step and c_step are addresses of tables, of the offset of each row of A and of C. ``one``: a row of C is
+    one vector. ``beside``: C is written beside the caches. ``ahead``: two further arguments, the distances, in bytes, from each
+    row of B of what will be needed later and begins to be loaded.
     """
 
     def define(typing: Any, terms: Any, a: Any, row_step: Any, a_offsets: Any, b: Any, b_offsets: Any, c: Any,
@@ -63,7 +63,8 @@ def _block(rows: int, by_table: bool = False, one: bool = False, ahead: bool = F
         cells = [(row, column) for row in range(rows) for column in columns]
 
         def place(row: int, column: int) -> Any:
-            return vectors.beyond(vectors.place(c, c_step, row), vectors.bytes * column)
+            start = builder.add(c, targets[row]) if by_table else vectors.place(c, c_step, row)
+            return vectors.beyond(start, vectors.bytes * column)
 
         def entry(table: Any, index: Any) -> Any:
             return vectors.load_integer(builder.add(table, builder.mul(index, vectors.number(8))))
@@ -72,6 +73,7 @@ def _block(rows: int, by_table: bool = False, one: bool = False, ahead: bool = F
             entry(row_step, vectors.number(row)) if by_table else builder.mul(row_step, vectors.number(row))
             for row in range(rows)
         ]
+        targets = [entry(c_step, vectors.number(row)) for row in range(rows)] if by_table else []
         before = builder.block
         loop, end = (builder.append_basic_block(name) for name in ("loop", "end"))
         builder.branch(loop)
@@ -127,12 +129,47 @@ def _fetch(typing: Any, address: Any, count: Any) -> Any:
     return types.void(types.int64, types.int64), generate
 
 
-width, fetch = Intrinsic(_width, __name__), Intrinsic(_fetch, __name__)
+def _expect(typing: Any, address: Any, step: Any, rows: Any) -> Any:
+    """The intrinsic (address, step, rows): ask for rows of width() floats that will be written to."""
+    from numba import types
+    from numba.core import cgutils
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        address, step, rows = arguments
+        vectors = Vectors(context, builder)
+        with cgutils.for_range(builder, rows, intp=vectors.integer) as loop:
+            row = builder.add(address, builder.mul(loop.index, step))
+            for offset in range(0, vectors.bytes * _columns(context), 64):
+                vectors.prefetch(vectors.beyond(row, offset), to_write=True)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64), generate
+
+
+def _copy(typing: Any, source: Any, source_step: Any, target: Any, target_step: Any, rows: Any) -> Any:
+    """The intrinsic (source, source_step, target, target_step, rows): copy rows of width() floats."""
+    from numba import types
+    from numba.core import cgutils
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        source, source_step, target, target_step, rows = arguments
+        vectors = Vectors(context, builder)
+        with cgutils.for_range(builder, rows, intp=vectors.integer) as loop:
+            start = builder.add(source, builder.mul(loop.index, source_step))
+            end = builder.add(target, builder.mul(loop.index, target_step))
+            for offset in range(0, vectors.bytes * _columns(context), vectors.bytes):
+                vectors.store(vectors.load(vectors.beyond(start, offset)), vectors.beyond(end, offset))
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 5), generate
+
+
+width, fetch, expect, copy_rows = (Intrinsic(define, __name__) for define in (_width, _fetch, _expect, _copy))
 block_6, block_4, block_3, block_2, block_1 = (Intrinsic(_block(rows), __name__) for rows in (6, 4, 3, 2, 1))
 one_6, one_2, one_1 = (Intrinsic(_block(rows, one=True), __name__) for rows in (6, 2, 1))
 ahead_6, ahead_4 = (Intrinsic(_block(rows, ahead=True), __name__) for rows in (6, 4))
 beside_6 = Intrinsic(_block(6, beside=True), __name__)
-scattered_block = Intrinsic(_block(6, by_table=True), __name__)
+scattered_6, scattered_3, scattered_1 = (Intrinsic(_block(rows, by_table=True), __name__) for rows in (6, 3, 1))
 
 
 @compiled
@@ -172,11 +209,26 @@ def panel(rows: int, terms: int, a: int, row_step: int, a_offsets: int, b: int, 
 
 
 @compiled
-def scattered_panel(rows: int, terms: int, a: int, a_rows: int, a_offsets: int, b: int, b_offsets: int, c: int, c_step: int,
-                    accumulate: int) -> None:  # fmt: skip
-    """As `panel`, with A's element (r, k) at ``a + a_rows[r] + a_offsets[k]``; ``rows`` is a multiple of 6."""
-    for r in range(0, rows, 6):
-        scattered_block(terms, a, a_rows + 8 * r, a_offsets, b, b_offsets, c + r * c_step, c_step, accumulate)
+def scattered_product(rows: int, columns: int, terms: int, at_once: int, a: int, a_rows: int, a_offsets: int, b: int,
+                      b_offsets: int, c: int, c_rows: int, accumulate: int) -> None:  # fmt: skip
+    """C (rows, columns) (+)= A (rows, terms) @ B (terms, columns), so many terms ``at_once``.
+
+    As `panel`, with A's element (r, k) at ``a + a_rows[r] + a_offsets[k]`` and C's row r at ``c + c_rows[r]``; the rows of B
+    and C go on to a multiple of ``width()`` columns. Without a term nothing is written.
+    """
+    for k in range(0, terms, at_once):
+        count, from_a, more = min(at_once, terms - k), a_offsets + 8 * k, accumulate + k
+        for j in range(0, columns, width()):
+            from_b, to_c, r = b + 4 * j, c + 4 * j, 0
+            while r + 6 <= rows:
+                scattered_6(count, a, a_rows + 8 * r, from_a, from_b, b_offsets + 8 * k, to_c, c_rows + 8 * r, more)
+                r += 6
+            if r + 3 <= rows:
+                scattered_3(count, a, a_rows + 8 * r, from_a, from_b, b_offsets + 8 * k, to_c, c_rows + 8 * r, more)
+                r += 3
+            while r < rows:
+                scattered_1(count, a, a_rows + 8 * r, from_a, from_b, b_offsets + 8 * k, to_c, c_rows + 8 * r, more)
+                r += 1
 
 
 @compiled
@@ -196,13 +248,13 @@ def narrow_panel(rows: int, terms: int, a: int, row_step: int, a_offsets: int, b
 
 @compiled
 def panel_ahead(rows: int, terms: int, a: int, row_step: int, a_offsets: int, b: int, b_offsets: int, c: int, c_step: int,
-                accumulate: int) -> None:  # fmt: skip
-    """As `panel`, for a large B that lies row by row: the columns that follow are fetched from memory meanwhile."""
+                accumulate: int, later: int) -> None:  # fmt: skip
+    """As `panel`; meanwhile the next B is fetched from memory, whose rows lie ``later`` bytes behind those of this one."""
     blocks = (rows + 5) // 6
     # With each block a part of them: a half, two quarters of which may be the same, or a quarter.
     for i in range(blocks):
         r, quarter, other_quarter = 6 * i, min(3, i * 4 // min(4, blocks)), min(3, (i * 4 + 3) // min(4, blocks))
-        near, far = (4 + quarter) * width(), (4 + other_quarter) * width()
+        near, far = later + quarter * width(), later + other_quarter * width()
         from_a, to_c = a + r * row_step, c + r * c_step
         if rows - r >= 6:
             ahead_6(terms, from_a, row_step, a_offsets, b, b_offsets, to_c, c_step, accumulate, near, far)
@@ -210,6 +262,28 @@ def panel_ahead(rows: int, terms: int, a: int, row_step: int, a_offsets: int, b:
             ahead_4(terms, from_a, row_step, a_offsets, b, b_offsets, to_c, c_step, accumulate, near, far)
         else:
             panel(rows - r, terms, from_a, row_step, a_offsets, b, b_offsets, to_c, c_step, accumulate)
+
+
+@compiled
+def panel_expecting(rows: int, terms: int, a: int, row_step: int, a_offsets: int, b: int, b_offsets: int, c: int, c_step: int,
+                    accumulate: int) -> None:  # fmt: skip
+    """As `panel`, for a C that lies in no near cache: what is written to is asked for before its sums are taken."""
+    whole = rows // 6 * 6
+    for r in range(0, whole, 6):
+        expect(c + r * c_step, c_step, 6)
+        block_6(terms, a + r * row_step, row_step, a_offsets, b, b_offsets, c + r * c_step, c_step, accumulate)
+    panel(
+        rows - whole,
+        terms,
+        a + whole * row_step,
+        row_step,
+        a_offsets,
+        b,
+        b_offsets,
+        c + whole * c_step,
+        c_step,
+        accumulate,
+    )
 
 
 @compiled

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from .compiler import Intrinsic
@@ -12,49 +13,62 @@ LANES = 64  # floats that stand side by side at each place of a square
 STEP = 4 * LANES
 
 Matrix = Sequence[Sequence[float]]
+Load = Callable[[int, int], Any]  # of a row and a column: a vector
+Store = Callable[[Any, int, int], None]
 
 
-def square(matrix: Matrix) -> Any:
-    """The intrinsic (source, down, across, target, target_down, target_across, scratch) for M X M', with M of (outs, ins).
+def square(matrix: Matrix, beside: bool = False) -> Any:
+    """The intrinsic (source, down, across, target, target_down, target_across) for M X M', with M of (outs, ins).
 
     X has ins x ins places, of `LANES` floats each, at equal steps down and across from ``source``; the result's outs x outs
-    places are written likewise. All are addresses or numbers of bytes. ``scratch`` has room for ins * outs places.
+    places are written likewise. All are addresses or numbers of bytes. ``beside``: the result is written beside the caches, to
+    multiples of 64 bytes.
     """
-    outs, ins = len(matrix), len(matrix[0])
 
-    def define(typing: Any, source: Any, down: Any, across: Any, target: Any, target_down: Any, target_across: Any,
-               scratch: Any) -> Any:  # fmt: skip
+    def define(typing: Any, source: Any, down: Any, across: Any, target: Any, target_down: Any,
+               target_across: Any) -> Any:  # fmt: skip
         from numba import types
-        from numba.core import cgutils
 
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            source, down, across, target, target_down, target_across, scratch = arguments
+            source, down, across, target, target_down, target_across = arguments
             vectors = Vectors(context, builder)
-            row = vectors.number(ins * STEP)
-            with cgutils.for_range(builder, vectors.number(ins), intp=vectors.integer) as loop:
-                column = builder.mul(loop.index, vectors.number(STEP))
-                _line(vectors, matrix, builder.add(source, builder.mul(loop.index, across)), down,
-                      builder.add(scratch, column), row)  # fmt: skip
-            with cgutils.for_range(builder, vectors.number(outs), intp=vectors.integer) as loop:
-                _line(vectors, matrix, builder.add(scratch, builder.mul(loop.index, row)), vectors.number(STEP),
-                      builder.add(target, builder.mul(loop.index, target_down)), target_across)  # fmt: skip
+            with each_vector(vectors) as offset:
+                load = load_at_steps(vectors, builder.add(source, offset), down, across)
+                place = builder.add(target, offset)
+                store = store_at_steps(vectors, place, target_down, target_across, beside)
+                transform(vectors, matrix, load, store)
             return context.get_dummy_value()
 
-        return types.void(*[types.int64] * 7), generate
+        return types.void(*[types.int64] * 6), generate
 
     return define
 
 
-def _line(vectors: Vectors, matrix: Matrix, source: Any, source_step: Any, target: Any, target_step: Any) -> None:
-    """Instructions for target[j] = sum over i of matrix[j][i] source[i]; all is read before the first is written."""
-    for offset in range(0, STEP, vectors.bytes):
-        inputs = [
-            vectors.load(vectors.beyond(vectors.place(source, source_step, i), offset)) for i in range(len(matrix[0]))
-        ]
-        for j, row in enumerate(matrix):
-            vectors.store(
-                vectors.weighted_sum(row, inputs), vectors.beyond(vectors.place(target, target_step, j), offset)
-            )
+@contextmanager
+def each_vector(vectors: Vectors) -> Iterator[Any]:
+    """A loop over the vectors that `LANES` floats take: the offset of each, in bytes."""
+    from numba.core import cgutils
+
+    with cgutils.for_range(vectors.builder, vectors.number(STEP // vectors.bytes), intp=vectors.integer) as loop:
+        yield vectors.builder.mul(loop.index, vectors.number(vectors.bytes))
+
+
+def transform(vectors: Vectors, matrix: Matrix, load: Load, store: Store) -> None:
+    """M X M' for a vector of each place: what is between the two products stays in registers, if there are enough."""
+    ins = range(len(matrix[0]))
+    columns = [vectors.product(matrix, [load(row, column) for row in ins]) for column in ins]
+    for row in range(len(matrix)):
+        for column, value in enumerate(vectors.product(matrix, [values[row] for values in columns])):
+            store(value, row, column)
+
+
+def load_at_steps(vectors: Vectors, source: Any, down: Any, across: Any) -> Load:
+    return lambda row, column: vectors.load(vectors.place(vectors.place(source, across, column), down, row))
+
+
+def store_at_steps(vectors: Vectors, target: Any, down: Any, across: Any, beside: bool = False) -> Store:
+    store = vectors.store_beside_caches if beside else vectors.store
+    return lambda value, row, column: store(value, vectors.place(vectors.place(target, down, row), across, column))
 
 
 def transposition(typing: Any, source: Any, source_step: Any, target: Any, target_step: Any) -> Any:

@@ -76,15 +76,16 @@ class Vectors:
         stored = self.builder.store(value, self.builder.inttoptr(address, self.kind.as_pointer()), align=self.bytes)
         stored.set_metadata("nontemporal", self.builder.module.add_metadata([self._first.type(1)]))
 
-    def prefetch(self, address: Any) -> None:
-        """Begin to bring what lies there, if anything does, into the second cache."""
+    def prefetch(self, address: Any, to_write: bool = False) -> None:
+        """Begin to bring what lies there, if anything does, into the second cache; ``to_write``: into the first, as one's own."""
         from llvmlite import ir
 
         byte, small, name = ir.IntType(8).as_pointer(), ir.IntType(32), "llvm.prefetch"
         known = self.builder.module.globals.get(name)
         kind = ir.FunctionType(ir.VoidType(), [byte, small, small, small])
         function = known or ir.Function(self.builder.module, kind, name)
-        self.builder.call(function, [self.builder.inttoptr(address, byte), small(0), small(2), small(1)])
+        how = (1, 3) if to_write else (0, 2)
+        self.builder.call(function, [self.builder.inttoptr(address, byte), *map(small, how), small(1)])
 
     def load_integer(self, address: Any) -> Any:
         return self.builder.load(self.builder.inttoptr(address, self.integer.as_pointer()))
@@ -114,3 +115,35 @@ class Vectors:
             else:
                 total = self.multiply_add(self.constant(factor), value, total)
         return total
+
+    def product(self, matrix: Sequence[Sequence[float]], values: Sequence[Any]) -> list[Any]:
+        """The matrix, known beforehand, times a column of vectors.
+
+        Two neighbouring rows that differ in signs alone are the sum and the difference of what they share; so are columns.
+        """
+        rows, inputs = [list(row) for row in matrix], list(values)
+        results: list[Any] = []
+        for i in range(len(inputs) - 1):
+            pair = [row[i] for row in rows], [row[i + 1] for row in rows]
+            if _differ_in_signs(*pair):
+                inputs[i : i + 2] = self._sum_and_difference(*inputs[i : i + 2])
+                for row in rows:
+                    row[i : i + 2] = (row[i], 0) if row[i] == row[i + 1] else (0, row[i])
+        while len(results) < len(rows):
+            row, *others = rows[len(results) :]
+            if others and _differ_in_signs(row, others[0]):
+                shared = [a if a == b else 0 for a, b in zip(row, others[0], strict=True)]
+                opposed = [a if a != b else 0 for a, b in zip(row, others[0], strict=True)]
+                results += self._sum_and_difference(*(self.weighted_sum(part, inputs) for part in (shared, opposed)))
+            else:
+                results.append(self.weighted_sum(row, inputs))
+        return results
+
+    def _sum_and_difference(self, a: Any, b: Any) -> list[Any]:
+        return [self.builder.fadd(a, b), self.builder.fsub(a, b)]
+
+
+def _differ_in_signs(a: Sequence[float], b: Sequence[float]) -> bool:
+    """Whether they have the same magnitudes, some with the same sign and some with the other."""
+    signs = {p == q for p, q in zip(a, b, strict=True) if p}
+    return [abs(p) for p in a] == [abs(q) for q in b] and signs == {True, False}

@@ -47,7 +47,6 @@ def convolve(
     # Arguments of the micro-kernel have the same types everywhere, so that it is compiled once: no constant 0.
     products = np.empty((ROWS, LANES), np.float32)
     to_products = offsets(ROWS, STEP)
-    c, targets = np.int64(products.ctypes.data), np.int64(to_products.ctypes.data)
     steps, places = (panels + step - 1) // step, len(out) // images
     piece = take(board, 1)
     while piece < (images + batch - 1) // batch * steps:
@@ -62,7 +61,7 @@ def convolve(
                     rows = min(ROWS, end - row)
                     scattered_product(
                         rows, columns, terms, TERMS, x + first * x_step, a_rows + 8 * row, a_terms + begin_terms, b,
-                        b_terms + begin_terms, c, targets, np.int64(0),
+                        b_terms + begin_terms, np.int64(products.ctypes.data), np.int64(to_products.ctypes.data), np.int64(0),
                     )  # fmt: skip
                     if terms == 0:
                         products[:] = 0

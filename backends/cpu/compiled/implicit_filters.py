@@ -71,7 +71,6 @@ def multiply_gradients(
     """
     leads = share(board)
     total, to_total = np.empty((TERMS, LANES), np.float32), offsets(TERMS, STEP)
-    c, targets = np.int64(total.ctypes.data), np.int64(to_total.ctypes.data)
     products = (len(gradient) + LANES - 1) // LANES * len(spans)
     number = take(board, 0) * step
     while number < products:
@@ -82,7 +81,8 @@ def multiply_gradients(
                 total[:] = 0
             scattered_product(
                 rows, min(LANES, len(gradient) - group * LANES), terms, PLACES, x, a_rows + 8 * begin, a_terms + begin_terms,
-                dout + group * STEP, b_terms + begin_terms, c, targets, np.int64(0),
+                dout + group * STEP, b_terms + begin_terms, np.int64(total.ctypes.data), np.int64(to_total.ctypes.data),
+                np.int64(0),
             )  # fmt: skip
             unpack_filters(total, c_rows, begin, rows, gradient, group * LANES)
         number = take(board, 0) * step
@@ -105,7 +105,6 @@ def add_gradients(
     each = (batches + runs - 1) // runs
     made = np.empty((batch * places if copied else 1, panels * LANES), np.float32)
     to_sums = np.empty(TERMS, np.int64)
-    targets = np.int64(to_sums.ctypes.data)
     run = take(board, 0)
     while run < runs:
         for part in range(run * each, min((run + 1) * each, batches)):
@@ -127,7 +126,8 @@ def add_gradients(
                             sums[run, group, c_rows[begin + i]] = 0
                     scattered_product(
                         rows, min(LANES, dout.shape[1] - group * LANES), seen, PLACES, x + first * x_step, a_rows + 8 * begin,
-                        a_terms + begin_terms, b + group * STEP, b_terms + begin_terms, total, targets, part - run * each,
+                        a_terms + begin_terms, b + group * STEP, b_terms + begin_terms, total, np.int64(to_sums.ctypes.data),
+                        part - run * each,
                     )  # fmt: skip
         done(board, 0)
         run = take(board, 0)

@@ -16,8 +16,9 @@ TRANSFORMED_FILTER = 6  # per element of the transformed filters
 TILES = 64  # for which they are transformed at a time
 OVERHEAD = 2e6  # of the calls
 GAIN = 0.85  # Winograd is taken if it costs less than this part of the definition
-FEW_CHANNELS, MANY_IMAGES, WIDEST_BLOCK = 16, 16, 64  # whose lanes are images
-MANY_TERMS = 16  # of an output, below which its arithmetic is too little to matter
+FEW_CHANNELS, MANY_IMAGES, WIDEST_BLOCK = 32, 16, 64  # whose lanes are images
+# From some to several channels, where an image takes so few multiplications: a small network stays in one memory order.
+SOME_CHANNELS, SEVERAL_CHANNELS, LITTLE_WORK = 16, 64, 2e6
 FEW_INPUTS, FEW_OUTPUTS, SMALL_KERNEL = 4, 8, 7
 
 # The same where kernels are not compiled: products by OpenBLAS, of forward and backward together.
@@ -42,13 +43,7 @@ def choose(
     if dtype != "float32":
         return "im2col"
     plain = stride == (1, 1) and dilation == (1, 1)
-    if (
-        plain
-        and max(channels, outs) <= FEW_CHANNELS
-        and channels * kernel[0] * kernel[1] >= MANY_TERMS
-        and n >= MANY_IMAGES
-        and _fills_blocks(shape, kernel, padding)
-    ):
+    if plain and n >= MANY_IMAGES and _few_channels(shape, outs, kernel) and _fills_blocks(shape, kernel, padding):
         return "batch last"
     if plain and channels <= FEW_INPUTS and outs <= FEW_OUTPUTS and max(kernel) <= SMALL_KERNEL:
         return "direct"
@@ -94,6 +89,13 @@ def _allowed() -> str:
     if allowed not in ("auto", "direct"):
         raise ValueError(f"GPUNN_CONV={allowed} is no choice of algorithms; set it to auto or direct")
     return allowed
+
+
+def _few_channels(shape: tuple[int, ...], outs: int, kernel: list[int]) -> bool:
+    _, channels, height, width = shape
+    least, most = min(channels, outs), max(channels, outs)
+    work = height * width * channels * outs * kernel[0] * kernel[1]  # of an image
+    return most <= FEW_CHANNELS or (SOME_CHANNELS <= least and most <= SEVERAL_CHANNELS and work <= LITTLE_WORK)
 
 
 def _fills_blocks(shape: tuple[int, ...], kernel: list[int], padding: Pair) -> bool:

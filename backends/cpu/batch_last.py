@@ -37,6 +37,11 @@ def batch_first(memory: Any) -> Any:
     return memory.transpose(3, 0, 1, 2)
 
 
+def in_order(x: Any) -> Any:
+    """(N, C, H, W) of any dtype as (C, H, W, N); a view where it is one already."""
+    return rearranged(x) if x.dtype == np.float32 else np.ascontiguousarray(x.transpose(1, 2, 3, 0))
+
+
 def rearranged(x: Any, padding: Pair = (0, 0)) -> Any:
     """(N, C, H, W) as (C, H + 2 top, W + 2 left, N) with zeros around; a view where it is one already."""
     source, out = _order(x, padding)

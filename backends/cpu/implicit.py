@@ -136,7 +136,7 @@ def filter_gradient(x: Any, dout: Any, rectified: Any, kernel: Pair, stride: Pai
             sums, gradient.reshape(outs, terms),
         )  # fmt: skip
     else:
-        made = scratch("gradients", (len(rows) if copied else 1, pitch))
+        made = scratch("gradients", (len(rows) if copied else 0, pitch))
         if copied or of_bias:
             together(filter_kernels.read_gradients, rows, results, batch * (len(rows) // len(x)), made, totals)
         if of_weight:

@@ -1,4 +1,4 @@
-"""Batch normalization on rows of channels, in pieces that stay in the cache from one step of the formula to the next."""
+"""Batch normalization by channels, as they lie in memory: rows (M, C) where they stand last, runs (C, M) where the batch does."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..reference.normalization import Normalization, as_dtype, dtype_of
+from .batch_last import batch_first, in_order, is_batch_last
 from .compiled import is_available
 from .compiled import normalization as kernels
+from .compiled import normalization_batch_last as of_runs
 from .layout import CACHE_BYTES
 from .masking import masked
 from .threads import for_each, slices, together
@@ -56,40 +58,67 @@ def _step(rows: Any) -> int:
     return max(1, CACHE_BYTES // (4 * rows.shape[1] * rows.itemsize))
 
 
+def _lines(x: Any, batch_last: bool) -> Any:
+    """(N, C, ...) as a matrix: rows of channels (M, C), or, with the batch last in memory, a run for each channel (C, M)."""
+    return in_order(x).reshape(x.shape[1], -1) if batch_last else as_rows(x)
+
+
+def _from_lines(lines: Any, shape: tuple[int, ...], batch_last: bool) -> Any:
+    return batch_first(lines.reshape(*shape[1:], shape[0])) if batch_last else from_rows(lines, shape)
+
+
 def _normalize_compiled(x: Any, weight: Any, bias: Any, eps: float, rectify: bool) -> tuple[Any, Any]:
-    rows = as_rows(x)
-    y, step, (count, channels) = np.empty_like(rows), _step(rows), rows.shape
-    totals, squares = np.empty((2, -(-count // step), channels), x.dtype)
-    mean, variance, scale, factor = np.empty((4, channels), x.dtype)
+    batch_last = is_batch_last(x)
+    lines, channels = _lines(x, batch_last), x.shape[1]
+    y, found = np.empty_like(lines), np.empty((4, channels), x.dtype)
+    mean, variance, scale, factor = found
     per_channel = _of_channels(weight, x, 1), _of_channels(bias, x, 0)
-    found = mean, variance, scale, factor, y
-    together(kernels.normalize_batch, rows, *per_channel, x.dtype.type(eps), rectify, step, totals, squares, *found)
+    given = lines, *per_channel, x.dtype.type(eps), rectify
+    if batch_last:
+        together(of_runs.normalize_batch, *given, *found, y)
+    else:
+        step = _step(lines)
+        sums = np.empty((2, -(-len(lines) // step), channels), x.dtype)
+        together(kernels.normalize_batch, *given, step, *sums, *found, y)
     saved = _Normalized(x, mean, scale, factor, per_channel[1], dtype_of(weight), dtype_of(bias), rectify)
-    return (from_rows(y, x.shape), mean, variance), saved
+    return (_from_lines(y, x.shape, batch_last), mean, variance), saved
 
 
 def _normalize_by(
     x: Any, weight: Any, bias: Any, mean: Any, variance: Any, eps: float, rectify: bool
 ) -> tuple[Any, Any]:
     """By given statistics; what is saved is what the reference saves."""
-    rows = as_rows(x)
-    mean = np.ascontiguousarray(mean, x.dtype)
+    batch_last = is_batch_last(x)
+    lines, mean = _lines(x, batch_last), np.ascontiguousarray(mean, x.dtype)
     scale = 1 / np.sqrt(variance.astype(x.dtype, copy=False) + eps)
     factor = np.ascontiguousarray(scale if weight is None else scale * weight, x.dtype)
-    y = np.empty_like(rows)
-    together(kernels.normalize, rows, mean, factor, _of_channels(bias, x, 0), rectify, _step(rows), y)
-    return from_rows(y, x.shape), (x, weight, dtype_of(bias), mean, scale)
+    y, given = np.empty_like(lines), (lines, mean, factor, _of_channels(bias, x, 0), rectify)
+    if batch_last:
+        together(of_runs.normalize, *given, y)
+    else:
+        together(kernels.normalize, *given, _step(lines), y)
+    return _from_lines(y, x.shape, batch_last), (x, weight, dtype_of(bias), mean, scale)
 
 
 def _differentiate_compiled(saved: _Normalized, dout: Any) -> tuple[Any, ...]:
-    rows, grad_rows = as_rows(saved.x), as_rows(dout.astype(saved.x.dtype, copy=False))
-    dx, step, (count, channels) = np.empty_like(rows), _step(rows), rows.shape
-    totals, distances = np.empty((2, -(-count // step), channels), rows.dtype)
-    slope, offset = np.empty((2, channels), rows.dtype)
-    statistics = saved.mean, saved.scale, saved.factor, saved.bias, saved.rectified
-    together(kernels.differentiate_batch, rows, grad_rows, *statistics, step, totals, distances, slope, offset, dx)
-    sum_dy, sum_dy_z = totals.sum(axis=0), distances.sum(axis=0) * saved.scale
-    return from_rows(dx, saved.x.shape), as_dtype(sum_dy_z, saved.weight_dtype), as_dtype(sum_dy, saved.bias_dtype)
+    x, channels, batch_last = saved.x, len(saved.mean), is_batch_last(saved.x)
+    lines, gradient = _lines(x, batch_last), _lines(dout.astype(x.dtype, copy=False), batch_last)
+    given = lines, gradient, saved.mean, saved.scale, saved.factor, saved.bias, saved.rectified
+    dx = np.empty_like(lines)
+    if batch_last:
+        sum_dy, distances = np.empty((2, channels), x.dtype)
+        together(of_runs.differentiate_batch, *given, sum_dy, distances, dx)
+    else:
+        step = _step(lines)
+        sums, slopes = np.empty((2, -(-len(lines) // step), channels), x.dtype), np.empty((2, channels), x.dtype)
+        together(kernels.differentiate_batch, *given, step, *sums, *slopes, dx)
+        sum_dy, distances = sums.sum(axis=1)
+    sum_dy_z = distances * saved.scale
+    return (
+        _from_lines(dx, x.shape, batch_last),
+        as_dtype(sum_dy_z, saved.weight_dtype),
+        as_dtype(sum_dy, saved.bias_dtype),
+    )
 
 
 class ChannelsLastNormalization(Normalization):

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..geometry import Pair, output_size
 from ..reference.pooling import Pooling
-from .batch_last import batch_first, is_batch_last, rearranged
+from .batch_last import batch_first, in_order, is_batch_last
 from .compiled import is_available
 from .compiled import pooling as kernels
 from .layout import channels_first, channels_last, images
@@ -23,9 +23,7 @@ SIDE_BY_SIDE: Windows = ((2, 2), (2, 2), (0, 0), (1, 1))
 
 def _lanes_last(x: Any, batch_last: bool) -> Any:
     """(N, C, H, W) as a contiguous (N, H, W, C) array, or (C, H, W, N): the kernels take either."""
-    if not batch_last:
-        return channels_last(x)
-    return rearranged(x) if x.dtype == np.float32 else np.ascontiguousarray(x.transpose(1, 2, 3, 0))
+    return in_order(x) if batch_last else channels_last(x)
 
 
 def _batch_first_again(memory: Any, batch_last: bool) -> Any:

@@ -205,7 +205,9 @@ def test_choice() -> None:
         kind(16, 3, 3, 3),  # rows of 48 numbers
         kind(16, 3, 8, 8, padding=(3, 1)),
         kind(16, 3, 8, 8, dilation=(2, 1)),
-        kind(16, 17, 8, 8, weight=(6, 17, 3, 3)),
-        kind(16, 3, 8, 8, weight=(17, 3, 3, 3)),
+        kind(16, 33, 8, 8, weight=(6, 33, 3, 3)),
+        kind(16, 3, 8, 8, weight=(64, 3, 3, 3)),
+        kind(16, 64, 8, 8, weight=(64, 64, 3, 3)),  # much work
     ]
+    assert kind(16, 64, 7, 7, weight=(64, 64, 3, 3)) == "batch last"
     assert "batch last" not in others

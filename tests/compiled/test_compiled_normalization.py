@@ -28,6 +28,15 @@ def sample(shape: tuple[int, ...], offset: float = 3.0) -> list[np.ndarray]:
     return [x, weight, bias, dout]
 
 
+def in_memory(values: list[np.ndarray], order: str) -> list[np.ndarray]:
+    """x and dout, the first and the last, in that order of memory."""
+    if order == "batch last" and values[0].ndim == 4:
+        return [
+            np.asarray(v.transpose(1, 2, 3, 0), order="C").transpose(3, 0, 1, 2) if v.ndim == 4 else v for v in values
+        ]
+    return values
+
+
 def run(device: str, values: list[Any], rectify: bool) -> list[np.ndarray]:
     backend = backends.get(device)
     *inputs, dout = values
@@ -38,11 +47,12 @@ def run(device: str, values: list[Any], rectify: bool) -> list[np.ndarray]:
     return [y, mean, variance, *gradients]
 
 
+@pytest.mark.parametrize("order", ["channels first", "batch last"])
 @pytest.mark.parametrize("rectify", [False, True])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_agrees_with_the_reference(shape: tuple[int, ...], dtype: str, rectify: bool) -> None:
-    values = [value.astype(dtype) for value in sample(shape)]
+@pytest.mark.parametrize("shape", [*SHAPES, (40, 3, 13, 11)], ids=str)
+def test_agrees_with_the_reference(shape: tuple[int, ...], dtype: str, rectify: bool, order: str) -> None:
+    values = in_memory([value.astype(dtype) for value in sample(shape)], order)
     found = run("cpu", values, rectify)
     expected = run("reference", [value.astype(np.float64) for value in values], rectify)
     terms = values[0].size // shape[1]
@@ -52,11 +62,12 @@ def test_agrees_with_the_reference(shape: tuple[int, ...], dtype: str, rectify: 
         assert_within_budget(actual, oracle, terms, 4, name, scale)
 
 
+@pytest.mark.parametrize("order", ["channels first", "batch last"])
 @pytest.mark.parametrize("rectify", [False, True])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_given_statistics(shape: tuple[int, ...], dtype: str, rectify: bool) -> None:
-    x, weight, bias, dout = (value.astype(dtype) for value in sample(shape))
+def test_given_statistics(shape: tuple[int, ...], dtype: str, rectify: bool, order: str) -> None:
+    x, weight, bias, dout = in_memory([value.astype(dtype) for value in sample(shape)], order)
     mean, variance = np.linspace(1, 4, shape[1]).astype(dtype), np.linspace(0.5, 3, shape[1]).astype(dtype)
     results = []
     for device, as_type in (("cpu", dtype), ("reference", "float64")):
@@ -72,9 +83,10 @@ def test_given_statistics(shape: tuple[int, ...], dtype: str, rectify: bool) -> 
         assert_within_budget(actual, oracle, x.size // shape[1], 4, "given statistics", 10.0)
 
 
+@pytest.mark.parametrize("order", ["channels first", "batch last"])
 @pytest.mark.parametrize("rectify", [False, True])
-def test_a_distant_mean_does_not_cancel(rectify: bool) -> None:
-    values = [value.astype(np.float32) for value in sample((64, 5, 4, 4), offset=1000.0)]
+def test_a_distant_mean_does_not_cancel(rectify: bool, order: str) -> None:
+    values = in_memory([value.astype(np.float32) for value in sample((64, 5, 4, 4), offset=1000.0)], order)
     expected = run("reference", [value.astype(np.float64) for value in values], rectify)
     found = run("cpu", values, rectify)
     np.testing.assert_allclose(found[2], expected[2], rtol=1e-4)
@@ -95,10 +107,11 @@ def test_memory_order_and_absent_parameters(rectify: bool) -> None:
         assert_within_budget(actual, oracle, 160, 4, "without parameters", 4.0)
 
 
+@pytest.mark.parametrize("order", ["channels first", "batch last"])
 @pytest.mark.parametrize("rectify", [False, True])
 @pytest.mark.parametrize("special", [np.nan, np.inf, -np.inf])
-def test_values_that_are_not_finite_stay_in_their_channel(special: float, rectify: bool) -> None:
-    values = [value.astype(np.float32) for value in sample((8, 4, 5, 5))]
+def test_values_that_are_not_finite_stay_in_their_channel(special: float, rectify: bool, order: str) -> None:
+    values = in_memory([value.astype(np.float32) for value in sample((8, 4, 5, 5))], order)
     usual = run("cpu", values, rectify)
     values[0][3, 2, 1, 1] = special
     with np.errstate(invalid="ignore"):
@@ -110,8 +123,9 @@ def test_values_that_are_not_finite_stay_in_their_channel(special: float, rectif
             np.testing.assert_array_equal(part, other)
 
 
-def test_the_number_of_threads_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
-    values = [value.astype(np.float32) for value in sample((16, 24, 9, 9))]
+@pytest.mark.parametrize("order", ["channels first", "batch last"])
+def test_the_number_of_threads_changes_no_bit(order: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = in_memory([value.astype(np.float32) for value in sample((16, 24, 9, 9))], order)
     results = []
     for cores in ("1", "2"):
         monkeypatch.setenv("GPUNN_NUM_THREADS", cores)

@@ -111,6 +111,7 @@ def _moved_twice(x: int) -> int:
     return _moved(_moved(x, 2), x)
 
 
-def test_a_constant_argument_is_no_reason_to_compile_anew() -> None:
+def test_a_constant_argument_is_no_reason_to_compile_anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("GPUNN_CACHE", str(tmp_path))  # nothing of an earlier run
     assert _moved_twice(3) == 8
     assert len(_moved.dispatcher.signatures) == 1

@@ -73,7 +73,7 @@ def convolve(
     wait(board, 1, out.shape[1])
 
 
-@compiled
+@compiled(inline=True)
 def convolve_row(
     images: Any, weight: int, weight_step: int, a_offsets: Any, b_offsets: Any, spans: Any, kernel_rows: int, top: int,
     bias: Any, rectify: bool, out: Any, h: int,
@@ -99,7 +99,7 @@ def convolve_row(
             i += block
 
 
-@compiled
+@compiled(inline=True)
 def finish(out: Any, bias: Any, rectify: bool, start: int, length: int) -> None:
     """Bias and ReLU of a run of each channel."""
     planes = out.reshape(out.shape[0], -1)
@@ -166,14 +166,14 @@ def differentiate(
     wait(board, 0, len(of_bias))
 
 
-@compiled
+@compiled(inline=True)
 def mask(rectified: Any, dout: Any, masked: Any, h: int, row: int) -> None:
     """Row h of dout, where ``rectified`` is not <= 0, else 0, into a row of ``masked``."""
     for o in range(len(dout)):
         relu_backward(rectified[o, h].reshape(-1), dout[o, h].reshape(-1), masked[o, row].reshape(-1))
 
 
-@compiled
+@compiled(inline=True)
 def multiply_row(images: Any, dout: Any, row: int, h: int, b_offsets: Any, sums: Any, short: Any) -> None:
     """Add the products of a row of dout, the output's row h, with what the kernel's places see to ``sums``.
 
@@ -187,8 +187,7 @@ def multiply_row(images: Any, dout: Any, row: int, h: int, b_offsets: Any, sums:
     from_a, from_b = dout.ctypes.data + 4 * row * run, images.ctypes.data + 4 * start
     for i in range(0, even, RUN):
         multiply_runs(
-            outs, columns, min(RUN, even - i), from_a + 4 * i, step, from_b + 4 * i, b_offsets.ctypes.data,
-            sums.ctypes.data,
+            outs, columns, min(RUN, even - i), from_a + 4 * i, step, from_b + 4 * i, b_offsets, sums.ctypes.data
         )  # fmt: skip
     if even < run:
         flat, rest = images.reshape(-1), run - even
@@ -203,6 +202,6 @@ def multiply_row(images: Any, dout: Any, row: int, h: int, b_offsets: Any, sums:
             for lane in range(lanes):
                 end[lane] = flat[first + lane] if lane < rest else np.float32(0)
         multiply_runs(
-            outs, columns, lanes, short.ctypes.data, 4 * lanes, short[outs:].ctypes.data, offsets.ctypes.data,
+            outs, columns, lanes, np.int64(short.ctypes.data), 4 * lanes, np.int64(short[outs:].ctypes.data), offsets,
             sums.ctypes.data,
         )  # fmt: skip

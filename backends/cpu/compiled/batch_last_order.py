@@ -34,7 +34,7 @@ def rearrange(images: Any, out: Any, top: int, left: int, board: Any) -> None:
     wait(board, 0, pieces)
 
 
-@compiled
+@compiled(inline=True)
 def _rearrange_row(images: Any, out: Any, c: int, row: int, top: int, left: int) -> None:
     count, channels, height, width = images.shape
     square = vector_lanes()

@@ -74,7 +74,7 @@ block_4, block_3, block_2, block_1 = (Intrinsic(_block(rows), __name__) for rows
 
 @compiled
 def multiply_runs(
-    rows: int, columns: int, length: int, a: int, row_step: int, b: int, b_offsets: int, sums: int
+    rows: int, columns: int, length: int, a: int, row_step: int, b: int, b_offsets: Any, sums: int
 ) -> None:
     """Add the products of ``length`` elements, lane by lane, to ``sums``, which holds a block after the other.
 
@@ -85,7 +85,7 @@ def multiply_runs(
     while r < rows:
         count = block_rows(rows - r)
         for c in range(0, columns, COLUMNS):
-            from_a, offsets = a + r * row_step, b_offsets + 8 * c
+            from_a, offsets = a + r * row_step, b_offsets.ctypes.data + 8 * c
             if count == 4:
                 block_4(length, from_a, row_step, b, offsets, sums)
             elif count == 3:

@@ -70,7 +70,7 @@ def convolve(
     leave(board, leads)
 
 
-@compiled
+@compiled(inline=True)
 def put_out(
     products: Any, c_rows: Any, row: int, rows: int, above: int, begin: int, columns: int, bias: Any, rectify: bool, out: Any
 ) -> None:  # fmt: skip
@@ -87,7 +87,7 @@ def put_out(
                 target[lane] = source[lane] + added[lane]
 
 
-@compiled
+@compiled(inline=True)
 def pack_filters(filters: Any, panel: int, packed: Any) -> None:
     """``packed[panel]`` (K, LANES): so many of the filters (O, K), a column each; zeros behind the last."""
     terms, side, begin = filters.shape[1], vector_lanes(), panel * LANES
@@ -103,7 +103,7 @@ def pack_filters(filters: Any, panel: int, packed: Any) -> None:
                         packed[panel, i, lane] = filters[begin + lane, i] if lane < count else np.float32(0)
 
 
-@compiled
+@compiled(inline=True)
 def pack_channels(filters: Any, channels: int, panel: int, packed: Any) -> None:
     """``packed[panel]`` (KH KW O, LANES): so many channels of the filters (O, KH KW C), a column each; zeros behind the last."""
     outs, begin = len(filters), panel * LANES

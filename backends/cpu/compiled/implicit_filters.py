@@ -32,20 +32,19 @@ def read_gradients(dout: Any, rectified: Any, step: int, made: Any, totals: Any,
     leave(board, leads)
 
 
-@compiled
+@compiled(inline=True)
 def read(dout: Any, rectified: Any, first: int, end: int, made: Any, target: int, totals: Any, part: int) -> None:
     """Add up the places from ``first`` to ``end`` of ``dout`` (places, O) in ``totals[part]``, which begins with zeros.
 
     Where ``rectified``, the results of a ReLU, has rows and is not above zero, dout counts as zero. What has been read is put
-    into ``made`` (places, pitch) from the row ``target`` on, with zeros behind its channels, if this has more than one row.
+    into ``made`` (places, pitch) from the row ``target`` on, with zeros behind its channels, if this has rows.
     """
     outs, total = dout.shape[1], totals[part]
-    sums = np.empty(outs, np.float32)
-    step = 1 if len(made) > 1 else 0
+    sums, own = np.empty(outs, np.float32), np.empty(made.shape[1], np.float32)
     for block in range(first, end, BLOCK):
         sums[:] = 0
         for i in range(block, min(block + BLOCK, end)):
-            source, values = dout[i], made[(target + i - first) * step]
+            source, values = dout[i], made[target + i - first] if len(made) > 0 else own
             if len(rectified) > 0:
                 result = rectified[i]
                 for lane in range(outs):
@@ -103,7 +102,7 @@ def add_gradients(
     runs, panels, terms = sums.shape[0], sums.shape[1], sums.shape[2]
     places, batches = len(dout) // images, len(totals)
     each = (batches + runs - 1) // runs
-    made = np.empty((batch * places if copied else 1, panels * LANES), np.float32)
+    made = np.empty((batch * places if copied else 0, panels * LANES), np.float32)
     to_sums = np.empty(TERMS, np.int64)
     run = take(board, 0)
     while run < runs:
@@ -148,7 +147,7 @@ def add_gradients(
     leave(board, leads)
 
 
-@compiled
+@compiled(inline=True)
 def unpack_filters(total: Any, terms: Any, begin: int, rows: int, filters: Any, first: int) -> None:
     """``total`` (rows, LANES) into ``filters`` (O, K), from the filter ``first`` on; row i as the term ``terms[begin + i]``."""
     outs, side, step = min(LANES, len(filters) - first), vector_lanes(), 4 * filters.shape[1]

@@ -82,15 +82,13 @@ def differentiate_batch(
         part = take(board, 0)
     wait(board, 0, parts)
     if take(board, 1) == 0:
-        slope[:] = 0
-        offset[:] = 0
-        for of_part in range(parts):
-            for c in range(len(mean)):
-                offset[c] += totals[of_part, c]
-                slope[c] += distances[of_part, c]
         for c in range(len(mean)):
-            offset[c] *= -factor[c] / count
-            slope[c] *= -factor[c] * scale[c] * scale[c] / count
+            total, distance = totals[0, c], distances[0, c]
+            for of_part in range(1, parts):
+                total += totals[of_part, c]
+                distance += distances[of_part, c]
+            offset[c] = -factor[c] * total / count
+            slope[c] = -factor[c] * scale[c] * scale[c] * distance / count
         done(board, 1)
     wait(board, 1, 1)
     part = take(board, 2)
@@ -101,49 +99,42 @@ def differentiate_batch(
     leave(board, leads)
 
 
-@compiled
+@compiled(inline=True)
 def moments(rows: Any, first: int, last: int, total: Any, squares: Any) -> None:
-    """total (C) = sum of some rows, squares (C) = sum of their squared distances from their mean."""
-    channels, scalar = len(total), total.dtype.type
+    """total (C) = sum of some rows, squares (C) = sum of their squared distances from their mean.
+
+    Four rows at a time, for which behind the last stand zeros, or the mean.
+    """
+    channels, scalar, zero = len(total), total.dtype.type, total.dtype.type(0)
     block_total, mean = np.empty(channels, rows.dtype), np.empty(channels, rows.dtype)
-    total[:] = 0
-    squares[:] = 0
+    nothing = np.zeros(channels, rows.dtype)
     for start in range(first, last, BLOCK):
         end = min(start + BLOCK, last)
-        fours = start + (end - start) // 4 * 4
-        block_total[:] = 0
-        for i in range(start, fours, 4):
-            row, second, third, fourth = rows[i], rows[i + 1], rows[i + 2], rows[i + 3]
+        for c in range(channels):
+            block_total[c] = zero
+        for i in range(start, end, 4):
+            row, second = rows[i], rows[i + 1] if i + 1 < end else nothing
+            third, fourth = rows[i + 2] if i + 2 < end else nothing, rows[i + 3] if i + 3 < end else nothing
             for c in range(channels):
                 block_total[c] += (row[c] + second[c]) + (third[c] + fourth[c])
-        for i in range(fours, end):
-            row = rows[i]
-            for c in range(channels):
-                block_total[c] += row[c]
         per_row = scalar(1 / (end - start))
+        before = scalar(1 / max(1, start - first))
+        share = scalar((start - first) * (end - start) / (end - first))
         for c in range(channels):
             mean[c] = block_total[c] * per_row
-        for i in range(start, fours, 4):
-            row, second, third, fourth = rows[i], rows[i + 1], rows[i + 2], rows[i + 3]
+            distance = mean[c] - (total[c] * before if start > first else zero)
+            squares[c] = (squares[c] if start > first else zero) + distance * distance * share
+            total[c] = (total[c] if start > first else zero) + block_total[c]
+        for i in range(start, end, 4):
+            row, second = rows[i], rows[i + 1] if i + 1 < end else mean
+            third, fourth = rows[i + 2] if i + 2 < end else mean, rows[i + 3] if i + 3 < end else mean
             for c in range(channels):
                 a, b = row[c] - mean[c], second[c] - mean[c]
                 d, e = third[c] - mean[c], fourth[c] - mean[c]
                 squares[c] += (a * a + b * b) + (d * d + e * e)
-        for i in range(fours, end):
-            row = rows[i]
-            for c in range(channels):
-                a = row[c] - mean[c]
-                squares[c] += a * a
-        if start > first:
-            share, before = scalar((start - first) * (end - start) / (end - first)), scalar(1 / (start - first))
-            for c in range(channels):
-                distance = mean[c] - total[c] * before
-                squares[c] += distance * distance * share
-        for c in range(channels):
-            total[c] += block_total[c]
 
 
-@compiled
+@compiled(inline=True)
 def join_moments(count: int, step: int, totals: Any, squares: Any, mean: Any, variance: Any) -> None:
     """The mean and the variance (C) of ``count`` rows, from the sums of their parts, in float64."""
     for c in range(len(mean)):
@@ -171,7 +162,7 @@ def normalize_rows(
             result[c] = zero if rectify & (value <= 0) else value
 
 
-@compiled
+@compiled(inline=True)
 def gradient_sums(
     rows: Any, dout: Any, first: int, last: int, mean: Any, factor: Any, bias: Any, rectify: bool, total: Any,
     total_distance: Any,
@@ -179,11 +170,10 @@ def gradient_sums(
     """total (C) = sum of some rows of dout, total_distance (C) = sum of dout (rows - mean); by blocks."""
     channels, zero = len(mean), rows.dtype.type(0)
     block_total, block_distance = np.empty(channels, rows.dtype), np.empty(channels, rows.dtype)
-    total[:] = 0
-    total_distance[:] = 0
     for start in range(first, last, BLOCK):
-        block_total[:] = 0
-        block_distance[:] = 0
+        for c in range(channels):
+            block_total[c] = zero
+            block_distance[c] = zero
         for i in range(start, min(start + BLOCK, last)):
             row, gradient = rows[i], dout[i]
             for c in range(channels):
@@ -192,11 +182,11 @@ def gradient_sums(
                 block_total[c] += passed
                 block_distance[c] += passed * distance
         for c in range(channels):
-            total[c] += block_total[c]
-            total_distance[c] += block_distance[c]
+            total[c] = (total[c] if start > first else zero) + block_total[c]
+            total_distance[c] = (total_distance[c] if start > first else zero) + block_distance[c]
 
 
-@compiled
+@compiled(inline=True)
 def differentiate_rows(
     rows: Any, dout: Any, first: int, last: int, mean: Any, factor: Any, bias: Any, rectify: bool, slope: Any,
     offset: Any, dx: Any,

@@ -69,7 +69,7 @@ def adam(lines: Any, ends: Any, length: int, numbers: Any, board: Any) -> None:
     leave(board, leads)
 
 
-@compiled
+@compiled(inline=True)
 def sgd_line(param: Any, grad: Any, numbers: Any) -> None:
     """param -= lr g, with g the gradient and that of the penalty."""
     sign, weight_decay, lr = numbers[0], numbers[1], numbers[2]
@@ -79,7 +79,7 @@ def sgd_line(param: Any, grad: Any, numbers: Any) -> None:
         param[i] -= lr * (sign * grad[i] + decay)
 
 
-@compiled
+@compiled(inline=True)
 def sgd_momentum_line(param: Any, grad: Any, buffer: Any, numbers: Any) -> None:
     """buffer = keep buffer + take g; param -= lr buffer, or lr (g + ahead buffer) where ``ahead`` is not 0 (Nesterov)."""
     sign, weight_decay, lr = numbers[0], numbers[1], numbers[2]
@@ -93,7 +93,7 @@ def sgd_momentum_line(param: Any, grad: Any, buffer: Any, numbers: Any) -> None:
         param[i] -= lr * (velocity if ahead == 0 else descent + ahead * velocity)
 
 
-@compiled
+@compiled(inline=True)
 def adam_line(param: Any, grad: Any, average: Any, square: Any, numbers: Any) -> None:
     """Adam, and AdamW by ``shrink``, the factor of each parameter before the step; ``rest1`` is 1 - beta1."""
     sign, weight_decay, step_size = numbers[0], numbers[1], numbers[2]

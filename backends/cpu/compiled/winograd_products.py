@@ -37,7 +37,7 @@ def transform_filter(source: int, down: int, across: int, target: int, step: int
         filter_4(source, down, across, target, size * step, step)
 
 
-@compiled
+@compiled(inline=True)
 def turn_filters(filters: Any, begin: int, first: int, last: int, turned: Any) -> None:
     """``turned`` (KH KW, CHUNK + 1, LANES): channels ``first`` to ``last`` of the filters from ``begin`` on; zeros behind."""
     count, kernel, channels = min(LANES, len(filters) - begin), filters.shape[1], filters.shape[3]
@@ -96,7 +96,7 @@ def multiply_filters(matrices: Any, filters: Any, begin: int, of_inputs: bool, f
                         tile[place * LANES + lane] = (
                             rows[(chunk + k) * kernel * kernel + place, begin + lane] if inside else np.float32(0)
                         )
-                transform_filter(tile.ctypes.data, kernel * STEP, STEP, target, step, size)
+                transform_filter(np.int64(tile.ctypes.data), kernel * STEP, STEP, target, step, size)
         for p in range(places):
             a = matrices[chunk // LANES].ctypes.data + p * place_step + first * STEP
             fetch(a + place_step, tiles * STEP)  # of the next place
@@ -113,7 +113,7 @@ def add_filter_products(gradients: Any, matrices: Any, count: int, outs: int, si
     terms = offsets(TERMS, STEP)
     for p in range(size * size):
         for t in range(0, count, TERMS):
-            a = gradients[p, t].ctypes.data
+            a = np.int64(gradients[p, t].ctypes.data)
             for j in range(0, LANES, width()):
                 b = matrices[p, t].ctypes.data + 4 * j
                 c = products.ctypes.data + p * (outs | 1) * STEP + 4 * j

@@ -70,7 +70,7 @@ def copy_pixels(table: Any, count: int, offset: int, channels: int, tile: Any) -
             target[lane] = source[lane] if lane < channels else np.float32(0)
 
 
-@compiled
+@compiled(inline=True)
 def write_pixels(tile: Any, table: Any, count: int, offset: int, channels: int) -> None:
     """Some channels, fewer than `LANES`, of a scratch tile."""
     for place in range(count):

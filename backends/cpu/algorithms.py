@@ -57,7 +57,8 @@ def choose(
         size: winograd_cost(n, channels, outs, (rows, columns), gap, size, kernel[0]) for size in TILE_SIZES[kernel[0]]
     }
     best = min(costs, key=lambda size: costs[size])
-    definition = kernel[0] ** 2 * n * rows * columns * channels * whole(outs)
+    down, across = _places_seen(height, rows, kernel[0], padding[0]), _places_seen(width, columns, kernel[1], padding[1])
+    definition = down * across * n * channels * whole(outs)
     return f"winograd {best}" if costs[best] < GAIN * definition else "implicit"
 
 
@@ -91,11 +92,16 @@ def _allowed() -> str:
     return allowed
 
 
+def _places_seen(length: int, outs: int, kernel: int, padding: int) -> int:
+    """Along an axis of ``length``, by all outputs with stride 1: the padding is not multiplied."""
+    return sum(max(0, min(kernel, length + padding - out) - max(0, padding - out)) for out in range(outs))
+
+
 def _few_channels(shape: tuple[int, ...], outs: int, kernel: list[int]) -> bool:
     _, channels, height, width = shape
     least, most = min(channels, outs), max(channels, outs)
     work = height * width * channels * outs * kernel[0] * kernel[1]  # of an image
-    return most <= FEW_CHANNELS or (SOME_CHANNELS <= least and most <= SEVERAL_CHANNELS and work <= LITTLE_WORK)
+    return most <= FEW_CHANNELS or (least >= SOME_CHANNELS and most <= SEVERAL_CHANNELS and work <= LITTLE_WORK)
 
 
 def _fills_blocks(shape: tuple[int, ...], kernel: list[int], padding: Pair) -> bool:

@@ -13,8 +13,8 @@ Images whose size is no multiple of a tile's outputs stand side by side in mosai
 
 Rounding: with operands that are normally distributed around zero, the error against float64 stays below ``BUDGET[size, kernel]``
 * eps * sqrt(K) * max|a| * max|b|, where a and b are the two operands (x and w, dout and w, or x and dout) and K the terms of
-a sum; a bias is added with one more rounding. What is not finite spreads to the whole tile, in a mosaic also to what the
-tile has of the images beside it; an infinity becomes NaN.
+a sum; a bias is added with one more rounding. What is not finite spreads to the whole tile, and an infinity becomes NaN; images
+that are not finite are laid in no mosaic.
 """
 
 from __future__ import annotations
@@ -163,12 +163,19 @@ def grid_of(shape: tuple[int, ...], outs: int, kernel: int, padding: Pair, size:
     return replace(alone, sides=arrange(shape[0], alone.out_size, alone.gap, alone.step))
 
 
+def _apart(grid: Grid, images: Any) -> Grid:
+    """Without a mosaic where the images are not finite: what is wrong with one is no neighbour's business."""
+    if grid.sides == (1, 1) or np.isfinite(np.vdot(images, images)):
+        return grid
+    return replace(grid, sides=(1, 1))
+
+
 def convolve(x: Any, weight: Any, bias: Any, padding: Pair, size: int, rectify: bool = False) -> Any:
     """x (N, H, W, C) and weight (O, K, K, C), contiguous float32; bias (O) or None: out (N, OH, OW, O).
 
     ``rectify``: max(0, out).
     """
-    grid = grid_of(x.shape, len(weight), weight.shape[1], padding, size)
+    grid = _apart(grid_of(x.shape, len(weight), weight.shape[1], padding, size), x)
     out = np.empty((x.shape[0], *grid.out_size, grid.outs), np.float32)
     added = np.zeros(whole(grid.outs), np.float32)
     added[: grid.outs] = 0 if bias is None else bias
@@ -209,7 +216,7 @@ def differentiate(x: Any, weight: Any, dout: Any, rectified: Any, padding: Pair,
     ``rectified``: the outputs, where they went through a ReLU, else None. The gradients are the same, bit for bit, as those of
     a convolution alone at a dout that went through the ReLU's own gradient.
     """
-    grid = grid_of(x.shape, len(weight), weight.shape[1], padding, size)
+    grid = _apart(grid_of(x.shape, len(weight), weight.shape[1], padding, size), dout)
     outs = np.empty((0, 0, 0, grid.outs), np.float32) if rectified is None else rectified
     grad_x = np.empty(x.shape, np.float32) if of_input else None
     found = Gradients(grad_x, np.empty(weight.shape, np.float32) if of_weight else None, None)

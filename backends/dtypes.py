@@ -11,7 +11,7 @@ from typing import Any
 
 def is_floating(dtype: Any) -> bool:
     """Whether ``dtype`` is one of floating-point numbers, bfloat16 included."""
-    return dtype.kind == "f" or dtype.name == "bfloat16"
+    return dtype.kind == "f" or (dtype.kind == "V" and dtype.name == "bfloat16")  # a name takes long
 
 
 def is_real(dtype: Any) -> bool:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from ..dtypes import is_floating
 
+FLOAT32 = np.dtype("float32")
 Axes = int | tuple[int, ...] | None
 
 
@@ -17,9 +20,9 @@ def spread(reduced: Any, shape: tuple[int, ...], axis: Axes) -> Any:
     return reduced.reshape(tuple(1 if i in lost else n for i, n in enumerate(shape)))
 
 
-def accumulator(dtype: Any) -> str:
+def accumulator(dtype: Any) -> Any:
     """The dtype to add up in: float32 for half precision, which ends at 65,504, else the dtype itself."""
-    return "float32" if dtype.name in ("float16", "bfloat16") else dtype.name
+    return FLOAT32 if dtype.itemsize == 2 and is_floating(dtype) else dtype
 
 
 class Reductions:

@@ -105,7 +105,8 @@ def _forward(x: Any, weight: Any, bias: Any, rectify: bool) -> Any:
     added = np.zeros(outs, SINGLE) if bias is None else np.ascontiguousarray(bias)
     out, bounds = aligned((len(rows), outs)), _bounds(outs, *ROWS)
     if min(len(rows), outs) < FEW:
-        together(few_rows.forward, spread_rows(rows), matrix, added, bounds, out, int(rectify))
+        read = rows if outs < FEW else spread_rows(rows)  # the copy pays if it is read often
+        together(few_rows.forward, read, matrix, added, bounds, out, int(rectify))
     else:
         for part in slices(len(rows), MOST_ROWS):
             own = rows[part]

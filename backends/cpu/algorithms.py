@@ -15,6 +15,7 @@ TRANSFORMED = 15  # per element that is transformed
 TRANSFORMED_FILTER = 6  # per element of the transformed filters
 TILES = 64  # for which they are transformed at a time
 OVERHEAD = 2e6  # of the calls
+FEW_IMAGES = 8  # of 2x2 pixels, below which the filters' transform takes longer than what it saves
 GAIN = 0.85  # Winograd is taken if it costs less than this part of the definition
 FEW_CHANNELS, MANY_IMAGES, WIDEST_BLOCK = 32, 16, 64  # whose lanes are images
 # From some to several channels, where an image takes so few multiplications: a small network stays in one memory order.
@@ -49,7 +50,7 @@ def choose(
         return "direct"
     if allowed == "direct" or not plain or kernel not in ([3, 3], [5, 5]):
         return "implicit"
-    if (height, width, *kernel, *padding) == (2, 2, 3, 3, 1, 1):
+    if n >= FEW_IMAGES and (height, width, *kernel, *padding) == (2, 2, 3, 3, 1, 1):
         return "toeplitz"
     rows, columns = output_size((height, width), (kernel[0], kernel[1]), stride, padding)
     gap = kernel[0] - 1 - padding[0], kernel[1] - 1 - padding[1]
@@ -57,7 +58,10 @@ def choose(
         size: winograd_cost(n, channels, outs, (rows, columns), gap, size, kernel[0]) for size in TILE_SIZES[kernel[0]]
     }
     best = min(costs, key=lambda size: costs[size])
-    down, across = _places_seen(height, rows, kernel[0], padding[0]), _places_seen(width, columns, kernel[1], padding[1])
+    down, across = (
+        _places_seen(height, rows, kernel[0], padding[0]),
+        _places_seen(width, columns, kernel[1], padding[1]),
+    )
     definition = down * across * n * channels * whole(outs)
     return f"winograd {best}" if costs[best] < GAIN * definition else "implicit"
 

@@ -119,7 +119,7 @@ def _backward(x: Any, weight: Any, out: Any, dout: Any, needs: Needs) -> tuple[A
     """The gradients for x, weight and bias; ``out`` is that of the rectifier behind the layer, None without one."""
     rows, matrix, grad_rows = as_rows(x), np.ascontiguousarray(weight), as_rows(dout)
     outs, ins = matrix.shape
-    kept = grad_rows if out is None else np.ascontiguousarray(out)  # the first stands in for what is not there
+    kept = grad_rows if out is None else as_rows(out)  # the first stands in for what is not there
     grad_x = aligned(rows.shape) if needs[0] else None
     grad_weight = aligned((outs, ins)) if needs[1] else NOTHING
     grad_bias = np.empty(outs, SINGLE) if needs[2] else NO_BIAS

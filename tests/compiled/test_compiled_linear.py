@@ -104,6 +104,18 @@ def test_any_layout_and_number_of_axes() -> None:
     assert_within_budget(vector, expected[0][3].astype("float64"), 33, 1, "a vector", 1.0)
 
 
+def test_a_rectified_layer_takes_any_number_of_axes() -> None:
+    x, weight, bias, dout = operands(30, 33, 40)
+    _, saved = CPU.linear_relu(x, weight, bias)
+    expected = CPU.linear_relu_backward(saved, dout)
+    for axes in ((5, 6), (1, 2, 15)):
+        out, saved = CPU.linear_relu(x.reshape(*axes, 33), weight, bias)
+        found = CPU.linear_relu_backward(saved, dout.reshape(out.shape))
+        assert found[0].shape == (*axes, 33)
+        for one, two in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(one.reshape(two.shape), two)
+
+
 def test_what_is_not_a_number_stays_in_its_row() -> None:
     for value in (np.nan, np.inf, -np.inf):
         x, weight, bias, _ = operands(20, 50, 21)

@@ -34,7 +34,7 @@ def forward(
     leave(board, leads)
 
 
-@compiled
+@compiled(reassociate=True)
 def backward(
     images: Any, rectified: Any, dout: Any, masked: Any, places: Any, of_weight: Any, of_bias: Any, step: int,
     source: Any, weight: int, weight_step: int, a_offsets: Any, b_offsets: Any, spans: Any, kernel_rows: int, top: int,
@@ -115,7 +115,7 @@ def finish(out: Any, bias: Any, rectify: bool, start: int, length: int) -> None:
                 run[i] += added
 
 
-@compiled(reassociate=True)
+@compiled(inline=True)
 def total_of(run: Any) -> Any:
     total = np.float32(0)
     for i in range(len(run)):
@@ -123,7 +123,7 @@ def total_of(run: Any) -> Any:
     return total
 
 
-@compiled
+@compiled(inline=True)
 def differentiate(
     images: Any, rectified: Any, dout: Any, masked: Any, b_offsets: Any, of_weight: Any, of_bias: Any, step: int,
     board: Any,

@@ -74,7 +74,7 @@ def add_three(source: Any, weight: Any, plane: Any) -> None:
         plane[i] += a * source[i] + b * source[i + 1] + c * source[i + 2]
 
 
-@compiled
+@compiled(reassociate=True)
 def add_weight_gradient(images: Any, dout: Any, gradient: Any, top: int, left: int) -> None:
     """images (N, C, H, W), dout (N, OH, OW, O); adds to ``gradient`` (O, C, KH, KW)."""
     channels, height, pitch = images.shape[1], images.shape[2] + 2 * top, images.shape[3] + 2 * left
@@ -100,7 +100,7 @@ def add_weight_gradient(images: Any, dout: Any, gradient: Any, top: int, left: i
                         v += 1
 
 
-@compiled(reassociate=True)
+@compiled(inline=True)
 def multiply_five(source: Any, plane: Any, sums: Any) -> None:
     """Add the products of the plane with five shifted copies of the source."""
     a = b = c = d = e = np.float32(0)
@@ -118,7 +118,7 @@ def multiply_five(source: Any, plane: Any, sums: Any) -> None:
     sums[4] += e
 
 
-@compiled(reassociate=True)
+@compiled(inline=True)
 def multiply(source: Any, plane: Any) -> Any:
     total = np.float32(0)
     for i in range(len(plane)):

@@ -16,7 +16,7 @@ from .sharing import leave, share, take
 BLOCK = 4096  # elements
 
 
-@compiled(reassociate=True)
+@compiled(inline=True)
 def total_of(run: Any) -> Any:
     total = run.dtype.type(0)
     for i in range(len(run)):
@@ -24,7 +24,7 @@ def total_of(run: Any) -> Any:
     return total
 
 
-@compiled(reassociate=True)
+@compiled(inline=True)
 def squares_of(run: Any, mean: Any) -> Any:
     total = run.dtype.type(0)
     for i in range(len(run)):
@@ -32,7 +32,7 @@ def squares_of(run: Any, mean: Any) -> Any:
     return total
 
 
-@compiled(reassociate=True)
+@compiled(inline=True)
 def gradients_of(run: Any, dout: Any, mean: Any, factor: Any, shift: Any, rectify: bool) -> Any:
     """The sum of what passes of dout, and that of its products with run - mean."""
     zero = run.dtype.type(0)
@@ -45,7 +45,7 @@ def gradients_of(run: Any, dout: Any, mean: Any, factor: Any, shift: Any, rectif
     return total, total_distance
 
 
-@compiled
+@compiled(inline=True)
 def normalize_run(run: Any, mean: Any, factor: Any, shift: Any, rectify: bool, out: Any) -> None:
     zero = run.dtype.type(0)
     for i in range(len(run)):
@@ -53,7 +53,7 @@ def normalize_run(run: Any, mean: Any, factor: Any, shift: Any, rectify: bool, o
         out[i] = zero if rectify & (value <= 0) else value
 
 
-@compiled
+@compiled(reassociate=True)
 def normalize_batch(
     runs: Any, weight: Any, bias: Any, eps: Any, rectify: bool, mean: Any, variance: Any, scale: Any, factor: Any, out: Any,
     board: Any,
@@ -88,7 +88,7 @@ def normalize(runs: Any, mean: Any, factor: Any, bias: Any, rectify: bool, out: 
     leave(board, leads)
 
 
-@compiled
+@compiled(reassociate=True)
 def differentiate_batch(
     runs: Any, dout: Any, mean: Any, scale: Any, factor: Any, bias: Any, rectify: bool, totals: Any, distances: Any, dx: Any,
     board: Any,

@@ -27,7 +27,7 @@ def shift(logits: Any, peaks: Any, out: Any) -> None:
             result[c] = row[c] - peak
 
 
-@compiled(reassociate=True)
+@compiled(inline=True)
 def _sum(row: Any) -> Any:
     total = row.dtype.type(0)
     for c in range(len(row)):
@@ -35,7 +35,7 @@ def _sum(row: Any) -> Any:
     return total
 
 
-@compiled
+@compiled(reassociate=True)
 def finish(
     logits: Any, peaks: Any, labels: Any, weights: Any, weight: Any, ignore_index: Any, smoothing: Any, divisor: Any,
     gradient: Any, losses: Any,

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..geometry import Pair, effective_kernel
+from ..geometry import Pair, effective_kernel, output_size
 from ..reference.convolution import Convolution, Needs
 from ..reference.reduction import accumulator
 from . import batch_last, direct, implicit, toeplitz, winograd, winograd_by_blas
@@ -64,7 +64,7 @@ class ChannelsLastConvolution(Convolution):
             )
             out, saved = self.conv2d(wide_x, wide_weight, wide_bias, stride, padding, dilation, groups)
             return out.astype(x.dtype), ("half", saved)
-        if groups > MANY_GROUPS or x.size == 0 or weight.size == 0:
+        if groups > MANY_GROUPS or _is_empty(x, weight, stride, padding, dilation):
             out, saved = super().conv2d(x, weight, bias, stride, padding, dilation, groups)
             return out, ("reference", saved)
         if groups > 1:
@@ -98,7 +98,7 @@ class ChannelsLastConvolution(Convolution):
         dilation: Pair = (1, 1),
         groups: int = 1,
     ) -> tuple[Any, Any]:
-        if groups == 1 and x.size > 0 and weight.size > 0:
+        if groups == 1 and not _is_empty(x, weight, stride, padding, dilation):
             algorithm = self._algorithm(x, weight, bias, stride, padding, dilation)
             if algorithm in RECTIFYING:
                 return _convolve(algorithm, x, weight, bias, stride, padding, dilation, rectify=True)
@@ -227,6 +227,12 @@ class ChannelsLastConvolution(Convolution):
             np.concatenate(grads_weight) if needs[1] else None,
             None if grads_bias[0] is None else np.concatenate(grads_bias),
         )
+
+
+def _is_empty(x: Any, weight: Any, stride: Pair, padding: Pair, dilation: Pair) -> bool:
+    """Whether there is nothing to multiply."""
+    size = output_size(x.shape[2:], weight.shape[2:], stride, padding, dilation)
+    return x.size == 0 or weight.size == 0 or min(size) <= 0
 
 
 def _convolve(

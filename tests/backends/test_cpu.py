@@ -81,6 +81,8 @@ CONVOLUTIONS = [
     ((3, 18, 5, 5), (9, 2, 3, 3), (2, 1), (1, 0), (1, 1), 9),  # many groups: the reference
     ((0, 6, 5, 5), (4, 6, 3, 3), (1, 1), (1, 1), (1, 1), 1),
     ((2, 6, 5, 5), (0, 6, 3, 3), (1, 1), (1, 1), (1, 1), 1),
+    ((2, 6, 2, 5), (4, 6, 3, 3), (1, 1), (0, 0), (1, 1), 1),  # no place for the kernel
+    ((2, 40, 5, 2), (40, 20, 3, 3), (1, 2), (0, 0), (1, 1), 2),
 ]
 
 
@@ -102,6 +104,14 @@ def test_convolution(case: Any, dtype: str) -> None:
         for needs in [(True, True, True), (True, False, False), (False, True, False), (False, False, True)]:
             wanted = ORACLE.conv2d_backward(saved, gradient, needs)
             assert_same(CPU.conv2d_backward(kept, _cast(gradient, dtype), needs), wanted, dtype)
+
+
+def test_convolution_with_a_relu_of_an_image_smaller_than_the_kernel() -> None:
+    x, weight, bias = (draw(*shape).astype("float32") for shape in [(20, 40, 2, 5), (40, 40, 3, 3), (40,)])
+    out, kept = CPU.conv2d_relu(x, weight, bias)
+    assert out.shape == (20, 40, 0, 3)
+    for gradient, operand in zip(CPU.conv2d_relu_backward(kept, out), (x, weight, bias), strict=True):
+        np.testing.assert_array_equal(gradient, np.zeros_like(operand))
 
 
 def _cast(a: Any, dtype: str) -> Any:

@@ -115,3 +115,23 @@ def test_a_constant_argument_is_no_reason_to_compile_anew(monkeypatch: pytest.Mo
     monkeypatch.setenv("GPUNN_CACHE", str(tmp_path))  # nothing of an earlier run
     assert _moved_twice(3) == 8
     assert len(_moved.dispatcher.signatures) == 1
+
+
+@compiler.compiled(reassociate=True)
+def _summed(x: np.ndarray) -> float:
+    total = 0.0
+    for i in range(len(x)):
+        total += x[i]
+    return total
+
+
+@compiler.compiled
+def _summed_by_another(x: np.ndarray) -> float:
+    return _summed(x)
+
+
+def test_no_kernel_calls_one_whose_sums_are_in_parallel_lanes() -> None:
+    x = np.arange(5.0)
+    assert _summed(x) == 10
+    with pytest.raises(TypeError, match="another kernel calls _summed, whose sums are in parallel lanes: give"):
+        _summed_by_another(x)

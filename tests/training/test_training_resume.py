@@ -261,8 +261,7 @@ def script(pause: float) -> list[str]:
 
 
 def test_sigkill_of_the_process(tmp_path: Path) -> None:
-    quick: Any = {"check": True, "stdout": subprocess.DEVNULL, "env": ENVIRONMENT}
-    subprocess.run([*script(0), str(tmp_path / "whole"), "new"], **quick)
+    build(tmp_path / "whole").fit(*loaders(), epochs=EPOCHS)  # may compile kernels, which the others read from disk
     command = [*script(0.05), str(tmp_path / "parts"), "new"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT) as process:
         assert process.stdout is not None
@@ -271,7 +270,9 @@ def test_sigkill_of_the_process(tmp_path: Path) -> None:
                 process.kill()
                 break
     assert process.returncode == -signal.SIGKILL
-    subprocess.run([*script(0), str(tmp_path / "parts"), "resume"], **quick)
+    subprocess.run(
+        [*script(0), str(tmp_path / "parts"), "resume"], check=True, stdout=subprocess.DEVNULL, env=ENVIRONMENT
+    )
     assert outcome(tmp_path / "parts") == outcome(tmp_path / "whole")
 
 

@@ -16,6 +16,7 @@ from .batch_last_products import add_lanes, multiply_runs
 from .compiler import compiled
 from .microkernel import panel, width
 from .sharing import done, leave, share, take, wait
+from .totals import total_of
 from .vectors import vector_lanes
 
 RUN = 1024  # elements at a time, of which a few rows stay in the first cache
@@ -113,14 +114,6 @@ def finish(out: Any, bias: Any, rectify: bool, start: int, length: int) -> None:
         else:
             for i in range(length):
                 run[i] += added
-
-
-@compiled(inline=True)
-def total_of(run: Any) -> Any:
-    total = np.float32(0)
-    for i in range(len(run)):
-        total += run[i]
-    return total
 
 
 @compiled(inline=True)

@@ -41,8 +41,8 @@ def compiled(function: Callable[..., Any]) -> Kernel: ...
 def compiled(*, reassociate: bool = False, inline: bool = False) -> Callable[[Callable[..., Any]], Kernel]: ...
 def compiled(function: Callable[..., Any] | None = None, *, reassociate: bool = False, inline: bool = False) -> Any:
     """A decorator. With ``reassociate`` a sum in a loop is taken in an order that the code generator fixes, in parallel lanes.
-    Python calls such a kernel; what another one calls is generated twice, in two orders, of which the process that compiled
-    it and those that read it from disk take different ones.
+    Python calls such a kernel, and no kernel does: what is called by one is generated twice, in two orders, of which the
+    process that compiled it and those that read it from disk take different ones.
 
     ``inline``: the text takes the place of each call in another kernel, which halves the time to compile what one kernel
     calls at one place.
@@ -89,6 +89,11 @@ class Kernel:
         """As what Numba sees a kernel that another one calls."""
         from numba import typeof
 
+        if self.reassociate:
+            raise TypeError(
+                f"another kernel calls {self.function.__name__}, whose sums are in parallel lanes: "
+                "give reassociate=True to the kernel that Python calls, and inline=True to this one"
+            )
         return typeof(self.dispatcher)
 
 

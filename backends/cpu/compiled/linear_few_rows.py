@@ -85,7 +85,7 @@ def _add_dots(
                 done += 1
                 c, step, add = out.ctypes.data + b * c_step + 4 * o, c_step, accumulate
                 if rest < QUAD:
-                    c, step, add = four.ctypes.data, 4 * QUAD, 0
+                    c, step, add = np.int64(four.ctypes.data), 4 * QUAD, 0
                 dots(rows, terms, from_x, x_step, w, w_1, w_2, w_3, c, step, add, near, far)
                 if rest < QUAD:
                     for r in range(rows):

@@ -12,16 +12,9 @@ import numpy as np
 
 from .compiler import compiled
 from .sharing import leave, share, take
+from .totals import total_of
 
 BLOCK = 4096  # elements
-
-
-@compiled(inline=True)
-def total_of(run: Any) -> Any:
-    total = run.dtype.type(0)
-    for i in range(len(run)):
-        total += run[i]
-    return total
 
 
 @compiled(inline=True)

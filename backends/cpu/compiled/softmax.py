@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from .compiler import compiled
+from .totals import total_of
 
 
 @compiled
@@ -27,14 +28,6 @@ def shift(logits: Any, peaks: Any, out: Any) -> None:
             result[c] = row[c] - peak
 
 
-@compiled(inline=True)
-def _sum(row: Any) -> Any:
-    total = row.dtype.type(0)
-    for c in range(len(row)):
-        total += row[c]
-    return total
-
-
 @compiled(reassociate=True)
 def finish(
     logits: Any, peaks: Any, labels: Any, weights: Any, weight: Any, ignore_index: Any, smoothing: Any, divisor: Any,
@@ -46,10 +39,10 @@ def finish(
     """
     scalar = logits.dtype.type
     count, classes = logits.shape
-    zero, each, total_weight = scalar(0), scalar(smoothing / classes), _sum(weight)
+    zero, each, total_weight = scalar(0), scalar(smoothing / classes), total_of(weight)
     for i in range(count):
         row, slope, peak = logits[i], gradient[i], peaks[i]
-        total = _sum(slope)
+        total = total_of(slope)
         log_total = np.log(total)
         ignored = labels[i] == ignore_index
         label = 0 if ignored else min(max(labels[i], 0), classes - 1)

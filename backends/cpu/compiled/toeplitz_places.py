@@ -70,7 +70,7 @@ def read_panels(images: Any, first: int, last: int, matrices: Any, memory: Any) 
                         if c + lane < channels:
                             value = images[n, place // 2, place % 2, c + lane]
                         memory[place * LANES + lane] = value
-                source, across = memory.ctypes.data, STEP
+                source, across = np.int64(memory.ctypes.data), STEP
             target = matrices[c // LANES].ctypes.data + n * STEP
             spread_input(source, 2 * across, across, target, 3 * step, step)
 
@@ -120,7 +120,7 @@ def transform_filters(filters: Any, first: int, last: int, begin: int, target: i
                     if begin + lane < channels:
                         value = filters[o, place // 3, place % 3, begin + lane]
                     memory[place * LANES + lane] = value
-            source, across = memory.ctypes.data, STEP
+            source, across = np.int64(memory.ctypes.data), STEP
         spread_filter(source, 3 * across, across, target + (o - first) * STEP, 3 * step, step)
 
 

@@ -218,7 +218,7 @@ def add_gradients(images: Any, begin: int, first: int, last: int, rows: Any, col
             for a in range(size):
                 for b in range(size):
                     is_first = (y == 0 or a >= kernel - 1) and (j == 0 or b >= kernel - 1)
-                    before[a * size + b] = nothing.ctypes.data if is_first else found[a * size + b]
+                    before[a * size + b] = np.int64(nothing.ctypes.data) if is_first else found[a * size + b]
             if channels == LANES:
                 old, table, shift = before.ctypes.data, found.ctypes.data, offset
             else:

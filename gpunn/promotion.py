@@ -39,7 +39,8 @@ def common_dtype(op: str, arrays: list[Any], numbers: list[Any]) -> Any:
 
 def narrowed(out: Any, operands: tuple[Any, ...]) -> Any:
     """An operation's result in bfloat16 where all its operands are: NumPy's, beside a plain number, gives a wider one."""
-    if not is_floating(out.dtype) or any(getattr(x, "dtype", None) == out.dtype for x in operands):
+    dtype = out.dtype
+    if not is_floating(dtype) or any(getattr(x, "dtype", None) == dtype for x in operands):
         return out
     halves = [x.dtype for x in operands if hasattr(x, "dtype") and x.dtype.name == "bfloat16"]
     return out.astype(halves[0]) if halves else out

@@ -319,12 +319,12 @@ def apply(op: str, *inputs: Any, **options: Any) -> Any:
         options: its other arguments.
     """
     backend = backend_of(op, inputs)
-    operands = _of_one_dtype(op, mixed_precision.cast(op, tuple(as_operand(x, backend) for x in inputs)))
+    operands = _of_one_dtype(op, mixed_precision.cast(op, tuple([as_operand(x, backend) for x in inputs])))
     arrays = [x.data if isinstance(x, Tensor) else x for x in operands]
     with backend.scope():
         out, saved = getattr(backend, op)(*arrays, **options)
     gradients = getattr(backend, f"{op}_backward")
-    needs = (tuple(isinstance(x, Tensor) and x.requires_grad for x in operands),) if op in COSTLY else ()
+    needs = (tuple([isinstance(x, Tensor) and x.requires_grad for x in operands]),) if op in COSTLY else ()
     first, *others = out if isinstance(out, tuple) else (out,)
     if op != "cast":
         first = narrowed(first, operands)
@@ -363,7 +363,7 @@ def record(
     if tape.is_grad_enabled() and any(isinstance(x, Tensor) and x.requires_grad for x in inputs):
         result.requires_grad = is_floating(result.dtype)
         if result.requires_grad:
-            tensors = tuple(x if isinstance(x, Tensor) else None for x in inputs)
+            tensors = tuple([x if isinstance(x, Tensor) else None for x in inputs])
             result.node = tape.Node(name, tensors, backward, result, inputs)
     return result
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from functools import lru_cache
+from typing import Any
 
 from ..geometry import Pair, output_size
 from .compiled.squares import LANES
@@ -30,7 +32,7 @@ MOST_TILES = 4096  # of an image: backward keeps the matrices of all
 
 
 def choose(
-    shape: tuple[int, ...], weight_shape: tuple[int, ...], stride: Pair, padding: Pair, dilation: Pair, dtype: str
+    shape: tuple[int, ...], weight_shape: tuple[int, ...], stride: Pair, padding: Pair, dilation: Pair, dtype: Any
 ) -> str:
     """ "winograd 4", "winograd 6" or "winograd 8" (by the size of the tile), "toeplitz", "batch last", "direct", "implicit" or
     "im2col".
@@ -38,7 +40,13 @@ def choose(
     For one group. GPUNN_CONV=direct rules Winograd and Toeplitz out, whose results are less exact; ValueError where it is
     neither that nor "auto".
     """
-    allowed = _allowed()
+    return _choice(_allowed(), shape, weight_shape, stride, padding, dilation, dtype)
+
+
+@lru_cache(maxsize=1024)
+def _choice(
+    allowed: str, shape: tuple[int, ...], weight_shape: tuple[int, ...], stride: Pair, padding: Pair, dilation: Pair, dtype: Any
+) -> str:  # fmt: skip
     n, channels, height, width = shape
     outs, _, *kernel = weight_shape
     if dtype != "float32":
@@ -67,10 +75,16 @@ def choose(
 
 
 def choose_by_blas(
-    shape: tuple[int, ...], weight_shape: tuple[int, ...], stride: Pair, padding: Pair, dilation: Pair, dtype: str
+    shape: tuple[int, ...], weight_shape: tuple[int, ...], stride: Pair, padding: Pair, dilation: Pair, dtype: Any
 ) -> str:
     """ "winograd 4", "winograd 6", "winograd 8" or "im2col", where kernels are not compiled; GPUNN_CONV as for `choose`."""
-    allowed = _allowed()
+    return _choice_by_blas(_allowed(), shape, weight_shape, stride, padding, dilation, dtype)
+
+
+@lru_cache(maxsize=1024)
+def _choice_by_blas(
+    allowed: str, shape: tuple[int, ...], weight_shape: tuple[int, ...], stride: Pair, padding: Pair, dilation: Pair, dtype: Any
+) -> str:  # fmt: skip
     (n, channels, *image), (outs, _, *kernel) = shape, weight_shape
     plain = stride == (1, 1) and dilation == (1, 1) and kernel in ([3, 3], [5, 5])
     if dtype != "float32" or allowed == "direct" or not plain:

@@ -13,6 +13,7 @@ import ctypes
 import os
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -43,12 +44,20 @@ def is_there() -> bool:
 
 def set_threads(count: int) -> None:
     """How many threads OpenBLAS takes for a product; nothing happens where NumPy has another BLAS."""
-    found = _library()
-    if found is not None:
-        library, prefix, suffix = found
-        setter = getattr(library, f"{prefix}set_num_threads{suffix}")
-        setter.argtypes, setter.restype = [ctypes.c_int], None
+    setter = _setter()
+    if setter is not None:
         setter(count)
+
+
+@cache
+def _setter() -> Any:
+    found = _library()
+    if found is None:
+        return None
+    library, prefix, suffix = found
+    setter = getattr(library, f"{prefix}set_num_threads{suffix}")
+    setter.argtypes, setter.restype = [ctypes.c_int], None
+    return setter
 
 
 def threads() -> int | None:

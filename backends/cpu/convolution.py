@@ -109,7 +109,7 @@ class ChannelsLastConvolution(Convolution):
         if weight.dtype != x.dtype or (bias is not None and bias.dtype != x.dtype):
             return "im2col"
         decide = choose if is_available() else choose_by_blas
-        return decide(x.shape, weight.shape, stride, padding, dilation, str(x.dtype))
+        return decide(x.shape, weight.shape, stride, padding, dilation, x.dtype)
 
     def conv2d_backward(self, saved: Any, dout: Any, needs: Needs = (True, True, True)) -> tuple[Any, ...]:
         if isinstance(saved, (batch_last.Saved, _Convolved)):

@@ -42,5 +42,7 @@ def same_memory(a: Any, b: Any) -> bool:
 
 def as_line(x: Any) -> Any:
     """All elements as they follow each other in memory: a view (n), None where there are gaps between them."""
+    if x.flags.c_contiguous:
+        return x.reshape(-1)
     by_stride = x.transpose(sorted(range(x.ndim), key=lambda axis: -abs(x.strides[axis])))
     return by_stride.reshape(-1) if by_stride.flags.c_contiguous else None

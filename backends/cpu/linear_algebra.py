@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..reference.linear_algebra import LinearAlgebra, Needs
+from .batch_last import rearranged
 from .compiled import is_available
 from .compiled import linear as kernels
 from .compiled import linear_few_rows as few_rows
@@ -20,7 +21,8 @@ from .compiled.squares import LANES
 from .scratch import aligned, scratch
 from .threads import one_core, slices, together
 
-WORK = 1e6  # multiplications; a smaller product is left to one thread of OpenBLAS: small networks compile less
+# Multiplications: up to so many a product is left to OpenBLAS, and small networks compile less, and up to so many to one thread.
+WORK, WORK_OF_A_THREAD = 2e5, 1e6
 # Of a piece, the least, what it is a multiple of as long as it is larger, and the most: rows of weight, and columns of x.
 ROWS, COLUMNS = (16, kernels.GROUP, 4 * kernels.GROUP), (128, 128, 512)
 FEW = 24  # rows for which nothing is rearranged
@@ -34,19 +36,15 @@ SINGLE = np.dtype("float32")
 NOTHING, NO_BIAS, NO_BOUNDS = np.empty((0, 0), SINGLE), np.empty(0, SINGLE), np.zeros(1, np.int64)
 
 
-def is_small(x: Any, weight: Any) -> bool:
-    return bool(x.size * len(weight) <= WORK)
-
-
 def is_served(*arrays: Any) -> bool:
     """Whether the kernels take a layer's x, weight and what else there is."""
-    given = [array for array in arrays if array is not None]
-    return is_available() and not is_small(*arrays[:2]) and all(array.dtype == SINGLE for array in given)
+    large = arrays[0].size * len(arrays[1]) > WORK
+    return large and is_available() and all(array is None or array.dtype == SINGLE for array in arrays)
 
 
 def by_numpy(x: Any, weight: Any, multiply: Callable[[], Any]) -> Any:
     """multiply(), on all cores if it is worth it."""
-    return one_core(multiply) if is_small(x, weight) else multiply()
+    return one_core(multiply) if x.size * len(weight) <= WORK_OF_A_THREAD else multiply()
 
 
 @cache
@@ -62,7 +60,10 @@ def _bounds(length: int, least: int, group: int, most: int) -> Any:
 
 def as_rows(x: Any) -> Any:
     """(..., columns) as a contiguous matrix."""
-    return np.ascontiguousarray(x.reshape(-1, x.shape[-1]))
+    rows = x.reshape(-1, x.shape[-1])
+    if rows.flags.f_contiguous and not rows.flags.c_contiguous and rows.dtype == SINGLE:
+        return rearranged(rows.T[:, np.newaxis, np.newaxis]).reshape(rows.shape)  # of images with the batch last
+    return np.ascontiguousarray(rows)
 
 
 def spread_rows(rows: Any) -> Any:

@@ -126,7 +126,7 @@ def one_pass(kernel: Kernel, lists: Sequence[Arrays], numbers: Sequence[float]) 
     left = []
     for i, arrays in enumerate(zip(*lists, strict=True)):
         dtype = arrays[0].dtype
-        if dtype not in DTYPES or any(array.dtype != dtype for array in arrays):
+        if dtype not in DTYPES or {array.dtype for array in arrays} != {dtype}:
             left.append(i)
             continue
         lines, copied = _lines(arrays)
@@ -165,13 +165,14 @@ def _pieces(lines: Lines, size: int) -> list[Lines]:
 
 
 def _lines(arrays: tuple[Any, ...]) -> tuple[Lines, list[tuple[Any, Any]]]:
-    """Each of the arrays as a line (n), all in one order; and those that had to be copied, with their copies.
+    """The arrays, or lines (n) of them, all in one order without gaps; and those that had to be copied, with their copies.
 
     The gradient, the second, is not among the latter, since nothing is written to it.
     """
-    if all(array.flags.c_contiguous for array in arrays):
-        return tuple(array.reshape(-1) for array in arrays), []
-    copies, in_order, like = [], [], np.empty_like(arrays[0])
+    first = arrays[0]
+    if {array.strides for array in arrays} == {first.strides} and as_line(first) is not None:
+        return arrays, []
+    copies, in_order, like = [], [], np.empty_like(first)
     for number, array in enumerate(arrays):
         line = as_line(array) if _steps(array) == _steps(like) else None
         if line is None:

@@ -71,11 +71,11 @@ class ChannelsLastPooling(Pooling):
     ) -> tuple[Any, Any]:
         n, c, height, width = x.shape
         out_size = output_size((height, width), kernel, stride, padding, dilation, ceil_mode)
-        places = list(self._kernel_places((height, width), out_size, kernel, stride, padding, dilation))
-        if len(places) > MOST_PLACES or x.size == 0:
+        if kernel[0] * kernel[1] > MOST_PLACES or x.size == 0:
             return self._from_reference(x, kernel, stride, padding, dilation, ceil_mode)
         if is_available() and x.dtype.kind == "f" and x.itemsize >= 4:
             return _pool_compiled(x, out_size, (kernel, stride, padding, dilation))
+        places = list(self._kernel_places((height, width), out_size, kernel, stride, padding, dilation))
         memory = x.transpose(0, 2, 3, 1)
         best = np.full((n, *out_size, c), -np.inf, x.dtype)
         winner = np.zeros(best.shape, np.uint8)

@@ -28,11 +28,11 @@ class RowwiseSoftmax(Softmax):
         if not is_available() or not served or not of_dtype:
             return super().cross_entropy(logits, labels, weight, ignore_index, label_smoothing, reduction)
         classes, scalar = logits.shape[1], logits.dtype.type
-        self.check_labels(labels, classes, ignore_index)
         rows, labels = np.ascontiguousarray(logits), np.ascontiguousarray(labels, np.int64)
         per_class = np.ones(classes, logits.dtype) if weight is None else np.ascontiguousarray(weight)
         weights, losses = np.empty((2, len(rows)), logits.dtype)
-        kernels.row_weights(labels, per_class, ignore_index, weights)
+        if not kernels.row_weights(labels, per_class, ignore_index, weights):
+            self.check_labels(labels, classes, ignore_index)
         total_weight = weights.sum()
         # Every row ignored: the loss is 0 / 0, NaN, and the gradient 0, as in PyTorch.
         divisor = total_weight if reduction == "mean" and total_weight != 0 else scalar(1)

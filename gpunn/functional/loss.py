@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..dtypes import is_floating
+from ..dtypes import int64, is_floating
 from ..mixed_precision import in_float32
 from ..tensor import Tensor, apply
 from .elementwise import where
@@ -246,4 +246,5 @@ def _labels(name: str, input: Tensor, target: Tensor) -> Tensor:
         raise ValueError(
             f"{name}: expected labels of shape {expected} for scores of shape {input.shape}, got {target.shape}"
         )
-    return target.reshape(-1) if target.dtype.name == "int64" else target.reshape(-1).to(dtype="int64")
+    flat = target if target.ndim == 1 else target.reshape(-1)
+    return flat if flat.dtype == int64 else flat.to(dtype=int64)

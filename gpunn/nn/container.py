@@ -41,7 +41,7 @@ class _Listed(Module):
         return len(self._modules)
 
     def __iter__(self) -> Iterator[Module]:
-        return iter(self._at(index) for index in range(len(self)))
+        return iter([module for module in self._modules.values() if module is not None])
 
     def append(self, module: Module) -> Any:
         """Add a module at the end and return this container."""

@@ -245,16 +245,17 @@ class Optimizer:
                 )
             state = self.state.setdefault(param, {})
             fresh = [name for name in names if name not in state]
-            with param.backend.scope():
-                for name in fresh:
-                    state[name] = self.new_state(name, param, group)
+            if fresh:
+                with param.backend.scope():
+                    state.update({name: self.new_state(name, param, group) for name in fresh})
             step = state.get("step", 0) + 1
             if self.counts_steps:
                 state["step"] = step
-            batch = batches.setdefault(
-                (id(param.backend), param.dtype, step, bool(fresh)),
-                Batch(param.backend, step, bool(fresh), state={name: [] for name in names}),
-            )
+            key = id(param.backend), param.dtype, step, bool(fresh)
+            batch = batches.get(key)
+            if batch is None:
+                batch = Batch(param.backend, step, bool(fresh), state={name: [] for name in names})
+                batches[key] = batch
             batch.params.append(param.data)
             batch.grads.append(param.grad.data)
             for name in names:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import backends
-from backends.cpu import layout, masking, memory, threads, windows
+from backends.cpu import layout, masking, memory, scratch, threads, windows
 from backends.cpu.numpy_backend import NumpyBackend
 
 CPU, ORACLE = backends.get("cpu"), backends.get("reference")
@@ -313,3 +313,18 @@ def test_images_larger_than_a_piece() -> None:
     pooled, kept = CPU.max_pool2d(x, (2, 2), (2, 2))
     np.testing.assert_array_equal(pooled, ORACLE.max_pool2d(x, (2, 2), (2, 2))[0])
     assert CPU.max_pool2d_backward(kept, np.ones_like(pooled))[0].sum() == pooled.size
+
+
+def test_the_address_of_any_array() -> None:
+    protected = draw(4, 3)
+    protected.flags.writeable = False
+    for array in (
+        draw(4, 3),
+        draw(4, 3)[1:, ::2],
+        draw(4, 3)[::-1],
+        draw(4, 3).T,
+        protected,
+        np.empty((0, 3)),
+        draw(4)[2:2],
+    ):
+        assert scratch.address(array) == array.ctypes.data

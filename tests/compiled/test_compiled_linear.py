@@ -155,7 +155,8 @@ def test_gradients_beside_the_caches(monkeypatch: pytest.MonkeyPatch, columns: i
 def test_the_number_of_threads_changes_no_bit(
     monkeypatch: pytest.MonkeyPatch, shape: tuple[int, int, int], work: float
 ) -> None:
-    monkeypatch.setattr(linear_algebra, "WORK", work)
+    for name in ("WORK", "WORK_OF_A_THREAD"):
+        monkeypatch.setattr(linear_algebra, name, work)
     x, weight, bias, dout = operands(*shape)
     found = []
     for cores in ("1", "2", "5"):

@@ -69,7 +69,7 @@ class Kernel:
         self.targetoptions = {"inline": "always"} if inline else {}
 
     def __call__(self, *arguments: Any) -> Any:
-        plain = [_plain(argument) for argument in arguments]
+        plain = [_plain(a) if isinstance(a, np.ndarray) and not a.flags.writeable else a for a in arguments]
         try:
             return self.dispatcher(*plain)
         except OSError:  # the compiled code could not be written to disk, nothing has run yet
@@ -227,8 +227,6 @@ class _Writable:
         self.__array_interface__ = {**array.__array_interface__, "data": (array.ctypes.data, False)}
 
 
-def _plain(argument: Any) -> Any:
-    """An argument in the one form that kernels are compiled for."""
-    if isinstance(argument, np.ndarray) and not argument.flags.writeable:
-        return np.asarray(_Writable(argument))
-    return argument
+def _plain(array: np.ndarray) -> np.ndarray:
+    """One that is protected in the form of those that are not, for which kernels are compiled."""
+    return np.asarray(_Writable(array))

@@ -11,12 +11,15 @@ from .totals import total_of
 
 
 @compiled
-def row_weights(labels: Any, weight: Any, ignore_index: Any, out: Any) -> None:
-    """out (N) = weight[label], 0 for a label that is ignored; a label out of range counts as the nearest one in range."""
-    zero = weight.dtype.type(0)
+def row_weights(labels: Any, weight: Any, ignore_index: Any, out: Any) -> bool:
+    """out (N) = weight[label], 0 for a label that is ignored; whether all others are in range."""
+    zero, right = weight.dtype.type(0), True
     for i in range(len(labels)):
         label = min(max(labels[i], 0), len(weight) - 1)
-        out[i] = zero if labels[i] == ignore_index else weight[label]
+        ignored = labels[i] == ignore_index
+        out[i] = zero if ignored else weight[label]
+        right &= ignored | (label == labels[i])
+    return right
 
 
 @compiled

@@ -9,7 +9,7 @@ import numpy as np
 from ..reference.activation import Activations
 from .compiled import activation as kernels
 from .compiled import is_available
-from .layout import CACHE_BYTES, as_line, images, same_memory
+from .layout import CACHE_BYTES, as_line, channels_to_end, images, same_memory
 from .masking import masked
 from .normalization import from_rows, pieces
 from .threads import for_each, slices
@@ -17,7 +17,7 @@ from .threads import for_each, slices
 
 def rows_of(x: Any) -> Any:
     """(N, C, ...) as a matrix (M, C), a view; None where memory is not so, or the dtype is not one of the kernels'."""
-    last = np.moveaxis(x, 1, -1)
+    last = channels_to_end(x)
     served = x.size > 0 and x.dtype.kind == "f" and x.itemsize >= 4 and last.flags.c_contiguous
     return last.reshape(-1, x.shape[1]) if served else None
 
@@ -88,5 +88,5 @@ class BranchlessActivations(Activations):
         if rows is not None and grad_rows is not None:
             return _bias_relu_backward(rows, grad_rows, dout.shape)
         (dx,) = self.relu_backward(out, dout)
-        rows = np.moveaxis(dx, 1, -1).reshape(-1, dx.shape[1])  # no copy where the channels stand last
+        rows = channels_to_end(dx).reshape(-1, dx.shape[1])  # no copy where the channels stand last
         return dx, rows.sum(axis=0)

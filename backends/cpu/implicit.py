@@ -1,7 +1,8 @@
 """Convolution by its definition with the channels last: products whose windows are read from the images themselves.
 
 What lies outside the images is not multiplied (see reach.py); so a weight that is infinite leaves no NaN at the border. Some
-images at a time, few enough to stay in the cache while every filter goes over them.
+images at a time, few enough to stay in the cache while every filter goes over them. Where there are too few outputs for that,
+as of a single image, the windows are gathered, zeros included, and the filters are read once, as they lie.
 """
 
 from __future__ import annotations
@@ -13,17 +14,19 @@ from typing import Any
 import numpy as np
 
 from ..geometry import Pair, output_size
-from . import reach
+from . import linear_algebra, reach
 from .compiled import implicit as kernels
 from .compiled import implicit_filters as filter_kernels
 from .compiled.squares import LANES
+from .layout import channels_first
 from .scratch import address, scratch
 from .threads import slices, together
+from .windows import FEW_CHANNELS, Windows
 
 IMAGE_BYTES = 1 << 19  # at a time
 MANY_PLACES = 1024  # at a time at least, so that filters, and their gradients, are read for enough of them
 PIECES = 64  # about so many, to share among threads
-LARGE_FILTERS = 1 << 20  # bytes
+LARGE_FILTERS = 1 << 20  # bytes, which are many beside a few outputs, and many to have several gradients of
 PARTIAL_SUMS = 4  # of the gradient of smaller ones: enough to share among a few threads, few enough to keep in memory
 NOTHING = np.empty((0, 0), np.float32)
 
@@ -71,7 +74,12 @@ def convolve(x: Any, weight: Any, bias: Any, stride: Pair, padding: Pair, dilati
     ``rectify``: max(0, out).
     """
     geometry = Geometry(x.shape[1:3], weight.shape[1:3], stride, padding, dilation)
-    out = np.empty((len(x), *geometry.out_size, len(weight)), np.float32)
+    shape = (len(x), *geometry.out_size, len(weight))
+    few = shape[0] * shape[1] * shape[2] < linear_algebra.FEW
+    if few and weight.nbytes > LARGE_FILTERS and x.shape[3] > FEW_CHANNELS:
+        rows = Windows(channels_first(x), geometry.kernel, stride, padding, dilation).gather(slice(0, len(x)))
+        return linear_algebra.multiply(rows, weight.reshape(len(weight), -1), bias, rectify).reshape(shape)
+    out = np.empty(shape, np.float32)
     batch = _batch(x, out)
     tables = _of_outputs(geometry, batch, x.shape[3])
     added = np.zeros(len(weight), np.float32) if bias is None else np.ascontiguousarray(bias)

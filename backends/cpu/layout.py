@@ -26,6 +26,16 @@ def channels_first(x: Any) -> Any:
     return x.transpose(0, 3, 1, 2)
 
 
+def channels_to_end(x: Any) -> Any:
+    """The (N, ..., C) view of an (N, C, ...) array."""
+    return x.transpose(0, *range(2, x.ndim), 1)
+
+
+def channels_to_front(x: Any) -> Any:
+    """The (N, C, ...) view of an (N, ..., C) array."""
+    return x.transpose(0, x.ndim - 1, *range(1, x.ndim - 1))
+
+
 def images(x: Any) -> list[slice]:
     """The first axis in pieces whose data fill the cache."""
     return slices(len(x), CACHE_BYTES // max(1, x.nbytes // max(1, len(x))))

@@ -42,9 +42,9 @@ def is_served(*arrays: Any) -> bool:
     return large and is_available() and all(array is None or array.dtype == SINGLE for array in arrays)
 
 
-def by_numpy(x: Any, weight: Any, multiply: Callable[[], Any]) -> Any:
-    """multiply(), on all cores if it is worth it."""
-    return one_core(multiply) if x.size * len(weight) <= WORK_OF_A_THREAD else multiply()
+def by_numpy(x: Any, weight: Any, work: Callable[[], Any]) -> Any:
+    """work(), on all cores if it is worth it."""
+    return one_core(work) if x.size * len(weight) <= WORK_OF_A_THREAD else work()
 
 
 @cache
@@ -79,7 +79,7 @@ class CompiledLinear(LinearAlgebra):
     def linear(self, x: Any, weight: Any, bias: Any) -> tuple[Any, Any]:
         if not is_served(x, weight, bias):
             return by_numpy(x, weight, lambda: super(CompiledLinear, self).linear(x, weight, bias))
-        return _forward(x, weight, bias, rectify=False), (x, weight, bias is not None)
+        return multiply(x, weight, bias, rectify=False), (x, weight, bias is not None)
 
     def linear_backward(self, saved: Any, dout: Any, needs: Needs = (True, True, True)) -> tuple[Any, ...]:
         x, weight, has_bias = saved
@@ -90,7 +90,7 @@ class CompiledLinear(LinearAlgebra):
     def linear_relu(self, x: Any, weight: Any, bias: Any) -> tuple[Any, Any]:
         if not is_served(x, weight, bias):
             return by_numpy(x, weight, lambda: super(CompiledLinear, self).linear_relu(x, weight, bias))
-        out = _forward(x, weight, bias, rectify=True)
+        out = multiply(x, weight, bias, rectify=True)
         return out, ((x, weight, False), out)
 
     def linear_relu_backward(self, saved: Any, dout: Any, needs: Needs = (True, True, True)) -> tuple[Any, ...]:
@@ -100,7 +100,8 @@ class CompiledLinear(LinearAlgebra):
         return _backward(x, weight, out, dout, needs)
 
 
-def _forward(x: Any, weight: Any, bias: Any, rectify: bool) -> Any:
+def multiply(x: Any, weight: Any, bias: Any, rectify: bool) -> Any:
+    """x W' + b, or the larger of that and 0: x (..., in), weight (out, in), all float32; bias (out) or None."""
     rows, matrix = as_rows(x), np.ascontiguousarray(weight)
     outs, ins = matrix.shape
     added = np.zeros(outs, SINGLE) if bias is None else np.ascontiguousarray(bias)

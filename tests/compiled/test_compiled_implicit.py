@@ -96,6 +96,34 @@ def test_against_the_reference(monkeypatch: pytest.MonkeyPatch, case: Any, recti
                 np.testing.assert_array_equal(one, both)
 
 
+FEW_OUTPUTS = [
+    ((1, 130, 4, 4), (256, 130, 3, 3), ONES, ONES, ONES),
+    ((5, 64, 2, 2), (512, 64, 3, 3), ONES, ONES, ONES),
+    ((2, 5, 9, 12), (2500, 5, 5, 5), (3, 2), (1, 0), (1, 2)),
+    ((1, 600, 1, 1), (450, 600, 1, 1), ONES, (0, 0), ONES),
+    ((3, 70, 2, 2), (17, 70, 16, 16), ONES, (8, 7), ONES),  # fewer filters than outputs
+]
+
+
+@pytest.mark.parametrize("case", FEW_OUTPUTS, ids=str)
+@pytest.mark.parametrize("rectify", [False, True], ids=["plain", "rectified"])
+def test_few_outputs_of_large_filters(monkeypatch: pytest.MonkeyPatch, case: Any, rectify: bool) -> None:
+    """The filters are not rearranged; any number of threads gives the same bits."""
+    shape, weight_shape, *options = case
+    x, weight, bias = draw(*shape), draw(*weight_shape, seed=1), draw(*weight_shape[:1], seed=2)
+    expected = ORACLE.conv2d(*(a.astype("float64") for a in (x, weight, bias)), *options)[0]
+    monkeypatch.delattr(implicit, "_multiply")
+    found = []
+    for count in ("1", "2", "5"):
+        monkeypatch.setenv("GPUNN_NUM_THREADS", count)
+        threads._forget_crew()
+        found.append(implicit.convolve(last(x), last(weight), bias, *options, rectify))
+        np.testing.assert_array_equal(found[-1], found[0])
+    assert_within_budget(first(found[0]), np.maximum(expected, 0) if rectify else expected, weight[0].size, 1, "out")
+    without = implicit.convolve(last(x), last(weight), None, *options)
+    assert_within_budget(first(without), expected - bias[:, None, None], weight[0].size, 1, "out without a bias")
+
+
 def test_long_sums_stay_exact() -> None:
     """Sums of numbers of one sign, whose rounding errors do not cancel, are taken in blocks."""
     x, dout = np.full((40, 50, 50, 1), 0.1, "float32"), np.full((40, 50, 50, 1), 0.3, "float32")

@@ -34,6 +34,11 @@ CASES = [
     ((1, 40, 40, 41), (3, 40, 3, 3), ONES, (1, 1), ONES),
     ((7, 100, 2, 2), (128, 100, 3, 3), ONES, (1, 1), ONES),  # each output sees a part of the filters, none all of them
     ((5, 3, 1, 1), (64, 3, 5, 5), ONES, (4, 2), (2, 1)),  # most places of the kernel meet nothing
+    # Fewer terms than a vector has lanes, which lie apart, the last as far from the first as if they filled one.
+    ((1, 4, 16, 16), (16, 4, 3, 3), (2, 2), ONES, ONES),
+    ((2, 4, 6, 7), (17, 4, 2, 3), ONES, (0, 1), ONES),
+    ((1, 2, 16, 16), (16, 2, 3, 3), (2, 2), ONES, ONES),
+    ((2, 1, 12, 12), (32, 1, 5, 5), (2, 2), ONES, ONES),
 ]
 
 

@@ -153,7 +153,7 @@ def unpack_filters(total: Any, terms: Any, begin: int, rows: int, filters: Any, 
     outs, side, step = min(LANES, len(filters) - first), vector_lanes(), 4 * filters.shape[1]
     for i in range(0, rows, side):
         last, term = min(i + side, rows) - 1, terms[begin + i]
-        beside = terms[begin + last] - term == side - 1
+        beside = last - i == side - 1 and terms[begin + last] - term == side - 1
         for o in range(0, outs, side):
             if beside and o + side <= outs:
                 source = total.ctypes.data + i * STEP + 4 * o

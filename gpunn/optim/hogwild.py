@@ -84,13 +84,14 @@ def hogwild(
         running = started
         while running:
             wait([process.sentinel for process in running])
+            # Before the look at exit codes: one that ends in between is looked at in the next turn.
+            running = [process for process in running if process.exitcode is None]
             for number, process in enumerate(started):
                 if process.exitcode:
                     raise RuntimeError(
                         f"hogwild: process {number} ended with exit code {process.exitcode}; "
                         "its error stands on standard error"
                     )
-            running = [process for process in running if process.exitcode is None]
     finally:
         for process in started:
             if process.is_alive():

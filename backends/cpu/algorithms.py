@@ -31,22 +31,27 @@ OVERHEAD_BY_BLAS = 3e7
 MOST_TILES = 4096  # of an image: backward keeps the matrices of all
 
 
-def choose(
-    shape: tuple[int, ...], weight_shape: tuple[int, ...], stride: Pair, padding: Pair, dilation: Pair, dtype: Any
-) -> str:
-    """ "winograd 4", "winograd 6" or "winograd 8" (by the size of the tile), "toeplitz", "batch last", "direct", "implicit" or
-    "im2col".
+def allowed_algorithms() -> str:
+    """GPUNN_CONV: "auto", or "direct", which rules Winograd and Toeplitz out, whose results are less exact.
 
-    For one group. GPUNN_CONV=direct rules Winograd and Toeplitz out, whose results are less exact; ValueError where it is
-    neither that nor "auto".
+    ValueError where it is neither.
     """
-    return _choice(_allowed(), shape, weight_shape, stride, padding, dilation, dtype)
+    named = os.environ.get("GPUNN_CONV") or "auto"
+    if named not in ("auto", "direct"):
+        raise ValueError(f"GPUNN_CONV={named} is no choice of algorithms; set it to auto or direct")
+    return named
 
 
 @lru_cache(maxsize=1024)
-def _choice(
-    allowed: str, shape: tuple[int, ...], weight_shape: tuple[int, ...], stride: Pair, padding: Pair, dilation: Pair, dtype: Any
+def choose(
+    shape: tuple[int, ...], weight_shape: tuple[int, ...], stride: Pair, padding: Pair, dilation: Pair, dtype: Any,
+    allowed: str = "auto",
 ) -> str:  # fmt: skip
+    """ "winograd 4", "winograd 6" or "winograd 8" (by the size of the tile), "toeplitz", "batch last", "direct", "implicit" or
+    "im2col".
+
+    For one group.
+    """
     n, channels, height, width = shape
     outs, _, *kernel = weight_shape
     if dtype != "float32":
@@ -74,17 +79,12 @@ def _choice(
     return f"winograd {best}" if costs[best] < GAIN * definition else "implicit"
 
 
-def choose_by_blas(
-    shape: tuple[int, ...], weight_shape: tuple[int, ...], stride: Pair, padding: Pair, dilation: Pair, dtype: Any
-) -> str:
-    """ "winograd 4", "winograd 6", "winograd 8" or "im2col", where kernels are not compiled; GPUNN_CONV as for `choose`."""
-    return _choice_by_blas(_allowed(), shape, weight_shape, stride, padding, dilation, dtype)
-
-
 @lru_cache(maxsize=1024)
-def _choice_by_blas(
-    allowed: str, shape: tuple[int, ...], weight_shape: tuple[int, ...], stride: Pair, padding: Pair, dilation: Pair, dtype: Any
+def choose_by_blas(
+    shape: tuple[int, ...], weight_shape: tuple[int, ...], stride: Pair, padding: Pair, dilation: Pair, dtype: Any,
+    allowed: str = "auto",
 ) -> str:  # fmt: skip
+    """As `choose` where kernels are not compiled: "winograd 4", "winograd 6", "winograd 8" or "im2col"."""
     (n, channels, *image), (outs, _, *kernel) = shape, weight_shape
     plain = stride == (1, 1) and dilation == (1, 1) and kernel in ([3, 3], [5, 5])
     if dtype != "float32" or allowed == "direct" or not plain:
@@ -101,13 +101,6 @@ def _choice_by_blas(
     definition = kernel[0] ** 2 * n * rows * columns * channels * outs
     best = min(costs, key=lambda size: costs[size], default=0)
     return f"winograd {best}" if best and costs[best] < definition else "im2col"
-
-
-def _allowed() -> str:
-    allowed = os.environ.get("GPUNN_CONV") or "auto"
-    if allowed not in ("auto", "direct"):
-        raise ValueError(f"GPUNN_CONV={allowed} is no choice of algorithms; set it to auto or direct")
-    return allowed
 
 
 def _places_seen(length: int, outs: int, kernel: int, padding: int) -> int:

@@ -50,6 +50,11 @@ def rearranged(x: Any, padding: Pair = (0, 0)) -> Any:
     return out
 
 
+def transposed(matrix: Any) -> Any:
+    """The transpose of a contiguous float32 matrix, contiguous."""
+    return rearranged(matrix[:, np.newaxis, np.newaxis]).reshape(matrix.shape[::-1])
+
+
 def _order(x: Any, padding: Pair) -> tuple[Any, Any]:
     """What `rearrange` is to read and to fill; the former is empty where the latter is complete."""
     top, left = padding

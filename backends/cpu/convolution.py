@@ -14,7 +14,7 @@ from ..geometry import Pair, effective_kernel, output_size
 from ..reference.convolution import Convolution, Needs
 from ..reference.reduction import accumulator
 from . import batch_last, direct, implicit, toeplitz, winograd, winograd_by_blas
-from .algorithms import choose, choose_by_blas
+from .algorithms import allowed_algorithms, choose, choose_by_blas
 from .compiled import is_available
 from .compiled.windows import sum_rows
 from .layout import channels_first, channels_last
@@ -109,7 +109,7 @@ class ChannelsLastConvolution(Convolution):
         if weight.dtype != x.dtype or (bias is not None and bias.dtype != x.dtype):
             return "im2col"
         decide = choose if is_available() else choose_by_blas
-        return decide(x.shape, weight.shape, stride, padding, dilation, x.dtype)
+        return decide(x.shape, weight.shape, stride, padding, dilation, x.dtype, allowed_algorithms())
 
     def conv2d_backward(self, saved: Any, dout: Any, needs: Needs = (True, True, True)) -> tuple[Any, ...]:
         if isinstance(saved, (batch_last.Saved, _Convolved)):
@@ -230,7 +230,7 @@ class ChannelsLastConvolution(Convolution):
 
 
 def _is_empty(x: Any, weight: Any, stride: Pair, padding: Pair, dilation: Pair) -> bool:
-    """Whether there is nothing to multiply."""
+    """Whether an operand or the result has no element (or would have less than none, which is an error)."""
     size = output_size(x.shape[2:], weight.shape[2:], stride, padding, dilation)
     return x.size == 0 or weight.size == 0 or min(size) <= 0
 

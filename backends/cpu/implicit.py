@@ -1,8 +1,10 @@
 """Convolution by its definition with the channels last: products whose windows are read from the images themselves.
 
-What lies outside the images is not multiplied (see reach.py); so a weight that is infinite leaves no NaN at the border. Some
-images at a time, few enough to stay in the cache while every filter goes over them. Where there are too few outputs for that,
-as of a single image, the windows are gathered, zeros included, and the filters are read once, as they lie.
+Some images at a time, few enough to stay in the cache while every filter goes over them. What lies outside the images is not
+multiplied (see reach.py); so a weight that is infinite leaves no NaN at the border.
+
+Not so where large filters have a few outputs only, as of a single image: to rearrange the filters would take longer than to
+multiply them. There the windows are gathered, with their zeros, and the filters read once, as they lie.
 """
 
 from __future__ import annotations
@@ -21,12 +23,13 @@ from .compiled.squares import LANES
 from .layout import channels_first
 from .scratch import address, scratch
 from .threads import slices, together
-from .windows import FEW_CHANNELS, Windows
+from .windows import Windows
 
 IMAGE_BYTES = 1 << 19  # at a time
 MANY_PLACES = 1024  # at a time at least, so that filters, and their gradients, are read for enough of them
 PIECES = 64  # about so many, to share among threads
-LARGE_FILTERS = 1 << 20  # bytes, which are many beside a few outputs, and many to have several gradients of
+LARGE_FILTERS = 1 << 20  # bytes, which are many to have several gradients of
+FEW_OUTPUTS, MANY_FILTERS = 24, 1 << 20  # places of all images, and bytes of the filters beside them
 PARTIAL_SUMS = 4  # of the gradient of smaller ones: enough to share among a few threads, few enough to keep in memory
 NOTHING = np.empty((0, 0), np.float32)
 
@@ -75,10 +78,11 @@ def convolve(x: Any, weight: Any, bias: Any, stride: Pair, padding: Pair, dilati
     """
     geometry = Geometry(x.shape[1:3], weight.shape[1:3], stride, padding, dilation)
     shape = (len(x), *geometry.out_size, len(weight))
-    few = shape[0] * shape[1] * shape[2] < linear_algebra.FEW
-    if few and weight.nbytes > LARGE_FILTERS and x.shape[3] > FEW_CHANNELS:
-        rows = Windows(channels_first(x), geometry.kernel, stride, padding, dilation).gather(slice(0, len(x)))
-        return linear_algebra.multiply(rows, weight.reshape(len(weight), -1), bias, rectify).reshape(shape)
+    few = shape[0] * shape[1] * shape[2] < FEW_OUTPUTS and weight.nbytes > MANY_FILTERS
+    if few and x.shape[3] >= LANES:  # a window is a few long runs
+        windows = Windows(channels_first(x), geometry.kernel, stride, padding, dilation)
+        rows, filters = windows.gather(slice(0, len(x))), weight.reshape(len(weight), -1)
+        return linear_algebra.multiply(rows, filters, bias, rectify).reshape(shape)
     out = np.empty(shape, np.float32)
     batch = _batch(x, out)
     tables = _of_outputs(geometry, batch, x.shape[3])

@@ -1,7 +1,8 @@
 """Products of linear layers by kernels of our own, in pieces on all cores: whatever their number, the result is the same.
 
-A product that is too small for a second core is left to OpenBLAS, with one thread. What no kernel serves (another dtype than
-float32, or kernels are not compiled) is left to it with all threads, on whose number it may depend how it rounds.
+What no kernel serves is left to OpenBLAS: small products, with one thread, so that small networks compile less; and other
+dtypes than float32, or everything where kernels are not compiled, with all threads if that pays. On their number it may
+depend how a large product rounds.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..reference.linear_algebra import LinearAlgebra, Needs
-from .batch_last import rearranged
+from .batch_last import transposed
 from .compiled import is_available
 from .compiled import linear as kernels
 from .compiled import linear_few_rows as few_rows
@@ -21,8 +22,8 @@ from .compiled.squares import LANES
 from .scratch import aligned, scratch
 from .threads import one_core, slices, together
 
-# Multiplications: up to so many a product is left to OpenBLAS, and small networks compile less, and up to so many to one thread.
-WORK, WORK_OF_A_THREAD = 2e5, 1e6
+WORK = 2e5  # multiplications from which on a kernel computes a product
+WORK_OF_A_THREAD = 1e6  # ... and from which on OpenBLAS takes all threads
 # Of a piece, the least, what it is a multiple of as long as it is larger, and the most: rows of weight, and columns of x.
 ROWS, COLUMNS = (16, kernels.GROUP, 4 * kernels.GROUP), (128, 128, 512)
 FEW = 24  # rows for which nothing is rearranged
@@ -61,9 +62,8 @@ def _bounds(length: int, least: int, group: int, most: int) -> Any:
 def as_rows(x: Any) -> Any:
     """(..., columns) as a contiguous matrix."""
     rows = x.reshape(-1, x.shape[-1])
-    if rows.flags.f_contiguous and not rows.flags.c_contiguous and rows.dtype == SINGLE:
-        return rearranged(rows.T[:, np.newaxis, np.newaxis]).reshape(rows.shape)  # of images with the batch last
-    return np.ascontiguousarray(rows)
+    by_column = rows.flags.f_contiguous and not rows.flags.c_contiguous  # as images whose batch stands last in memory
+    return transposed(rows.T) if by_column and rows.dtype == SINGLE else np.ascontiguousarray(rows)
 
 
 def spread_rows(rows: Any) -> Any:

@@ -31,7 +31,7 @@ class RowwiseSoftmax(Softmax):
         rows, labels = np.ascontiguousarray(logits), np.ascontiguousarray(labels, np.int64)
         per_class = np.ones(classes, logits.dtype) if weight is None else np.ascontiguousarray(weight)
         weights, losses = np.empty((2, len(rows)), logits.dtype)
-        if not kernels.row_weights(labels, per_class, ignore_index, weights):
+        if not kernels.row_weights(labels, classes, per_class, ignore_index, weights):
             self.check_labels(labels, classes, ignore_index)
         total_weight = weights.sum()
         # Every row ignored: the loss is 0 / 0, NaN, and the gradient 0, as in PyTorch.

@@ -41,7 +41,9 @@ class _Listed(Module):
         return len(self._modules)
 
     def __iter__(self) -> Iterator[Module]:
-        return iter([module for module in self._modules.values() if module is not None])
+        for module in self._modules.values():
+            assert module is not None
+            yield module
 
     def append(self, module: Module) -> Any:
         """Add a module at the end and return this container."""

@@ -42,7 +42,7 @@ def rounding(algorithm: str, kernel: int) -> float:
 
 def choose(shape: tuple[int, ...], weight: tuple[int, ...], **changes: Any) -> str:
     options = {"stride": ONES, "padding": ONES, "dilation": ONES, "dtype": "float32"} | changes
-    return algorithms.choose(shape, weight, **options)
+    return algorithms.choose(shape, weight, **options, allowed=algorithms.allowed_algorithms())
 
 
 def test_choice(monkeypatch: pytest.MonkeyPatch) -> None:

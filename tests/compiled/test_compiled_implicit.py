@@ -104,7 +104,7 @@ def test_against_the_reference(monkeypatch: pytest.MonkeyPatch, case: Any, recti
 FEW_OUTPUTS = [
     ((1, 130, 4, 4), (256, 130, 3, 3), ONES, ONES, ONES),
     ((5, 64, 2, 2), (512, 64, 3, 3), ONES, ONES, ONES),
-    ((2, 5, 9, 12), (2500, 5, 5, 5), (3, 2), (1, 0), (1, 2)),
+    ((2, 40, 9, 12), (400, 40, 5, 5), (3, 2), (1, 0), (1, 2)),
     ((1, 600, 1, 1), (450, 600, 1, 1), ONES, (0, 0), ONES),
     ((3, 70, 2, 2), (17, 70, 16, 16), ONES, (8, 7), ONES),  # fewer filters than outputs
 ]
@@ -117,7 +117,7 @@ def test_few_outputs_of_large_filters(monkeypatch: pytest.MonkeyPatch, case: Any
     shape, weight_shape, *options = case
     x, weight, bias = draw(*shape), draw(*weight_shape, seed=1), draw(*weight_shape[:1], seed=2)
     expected = ORACLE.conv2d(*(a.astype("float64") for a in (x, weight, bias)), *options)[0]
-    monkeypatch.delattr(implicit, "_multiply")
+    monkeypatch.delattr(implicit, "_multiply")  # which would rearrange them
     found = []
     for count in ("1", "2", "5"):
         monkeypatch.setenv("GPUNN_NUM_THREADS", count)

@@ -155,7 +155,7 @@ def test_not_a_number_stays_in_its_image(value: float) -> None:
     np.testing.assert_array_equal(rectified, np.maximum(out, 0))  # NaN stays NaN
 
 
-def test_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_choice() -> None:
     def choose(shape: tuple[int, ...], weight: tuple[int, ...], padding: Any = ONES, **changes: Any) -> str:
         options = {"stride": ONES, "dilation": ONES, "dtype": "float32"} | changes
         return algorithms.choose(shape, weight, padding=padding, **options)
@@ -173,8 +173,7 @@ def test_choice(monkeypatch: pytest.MonkeyPatch) -> None:
         choose(images, filters, dilation=(1, 2)),
         choose(images, filters, dtype="float64"),
     ]
-    monkeypatch.setenv("GPUNN_CONV", "direct")
-    assert "toeplitz" not in [*others, choose(images, filters)]
+    assert "toeplitz" not in [*others, choose(images, filters, allowed="direct")]
 
 
 def losses(algorithm: str, monkeypatch: pytest.MonkeyPatch) -> list[float]:

@@ -41,8 +41,8 @@ def compiled(function: Callable[..., Any]) -> Kernel: ...
 def compiled(*, reassociate: bool = False, inline: bool = False) -> Callable[[Callable[..., Any]], Kernel]: ...
 def compiled(function: Callable[..., Any] | None = None, *, reassociate: bool = False, inline: bool = False) -> Any:
     """A decorator. With ``reassociate`` a sum in a loop is taken in an order that the code generator fixes, in parallel lanes.
-    Python calls such a kernel, and no kernel does: what is called by one is generated twice, in two orders, of which the
-    process that compiled it and those that read it from disk take different ones.
+    No other kernel may call such a one, only Python: of a kernel that another one calls there is a second version in the
+    caller's code, whose order may differ, and which of the two runs depends on whether this process compiled it.
 
     ``inline``: the text takes the place of each call in another kernel, which halves the time to compile what one kernel
     calls at one place.
@@ -57,7 +57,8 @@ class Kernel:
 
     It may call other kernels. Array arguments should be C-contiguous: any other layout compiles anew. One that must not
     be written to is taken as any other; a kernel writes only to its outputs. An array that a kernel makes is freed behind
-    its last mention: its address is taken where it is used.
+    its last mention: its address is taken where it is used. An address is unsigned; where it and a number may stand in one
+    variable, it is ``np.int64(...)`` of it, or both would become float64.
     """
 
     def __init__(self, function: Callable[..., Any], reassociate: bool = False, inline: bool = False) -> None:

@@ -11,15 +11,18 @@ from .totals import total_of
 
 
 @compiled
-def row_weights(labels: Any, weight: Any, ignore_index: Any, out: Any) -> bool:
-    """out (N) = weight[label], 0 for a label that is ignored; whether all others are in range."""
-    zero, right = weight.dtype.type(0), True
+def row_weights(labels: Any, classes: int, weight: Any, ignore_index: Any, out: Any) -> bool:
+    """out (N) = weight[label], 0 for a label that is ignored; whether all others are in range.
+
+    A label out of range counts as the nearest one in range.
+    """
+    zero, in_range = weight.dtype.type(0), True
     for i in range(len(labels)):
-        label = min(max(labels[i], 0), len(weight) - 1)
-        ignored = labels[i] == ignore_index
-        out[i] = zero if ignored else weight[label]
-        right &= ignored | (label == labels[i])
-    return right
+        label = labels[i]
+        ignored = label == ignore_index
+        in_range &= ignored | ((label >= 0) & (label < classes))
+        out[i] = zero if ignored else weight[min(max(label, 0), len(weight) - 1)]
+    return in_range
 
 
 @compiled

@@ -301,6 +301,8 @@ def tensor(data: Any, dtype: Any = None, device: str | None = None, requires_gra
             raise TypeError(f"tensor: expected real numbers, got {array.dtype} from {type(data).__name__}")
         if dtype is None and given_dtype is None and array.dtype.kind == "f":
             array = array.astype("float32")
+        if not array.dtype.isnative:  # as files may have it; devices compute in their own order of bytes
+            array = array.astype(array.dtype.newbyteorder("="))
     return Tensor(array, backend, requires_grad)
 
 

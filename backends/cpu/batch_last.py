@@ -5,7 +5,8 @@ images, and a convolution's matrix product reads them where they lie (see compil
 (N, C, H, W) whose memory runs C, H, W, N is the transposed view of a contiguous (C, H, W, N) array; elementwise operations
 keep that order.
 
-Zeros around the images are not multiplied in the input's gradient: a weight that is infinite leaves no NaN there.
+From `WIDEST` images on, zeros around them are not multiplied in the input's gradient: a weight that is infinite leaves no NaN
+there.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from .compiled import is_available
 from .compiled.windows import sum_rows
 from .layout import channels_first, channels_last
 from .normalization import pieces
-from .threads import for_each, slices
+from .threads import for_each, for_each_product, slices
 from .windows import Windows
 
 PARTIAL_SUMS = 4  # of the weights' gradient: enough to share among a few threads, few enough to keep in memory
@@ -85,7 +85,7 @@ class ChannelsLastConvolution(Convolution):
             if bias is not None:
                 rows += bias
 
-        for_each(multiply, windows.parts())
+        for_each_product(multiply, windows.parts())
         return channels_first(out), saved
 
     def conv2d_relu(
@@ -122,11 +122,12 @@ class ChannelsLastConvolution(Convolution):
             return tuple(None if g is None else g.astype(dout.dtype) for g in gradients)
         if kind == "groups":
             return self._grouped_backward(rest[0], dout, needs)
-        grad_out = channels_last(dout)
         x, weight, has_bias, stride, padding, dilation = rest
+        grad_out = channels_last(dout.astype(np.result_type(x, weight), copy=False))
         windows = Windows(x, weight.shape[2:], stride, padding, dilation)
         grad_weight = None
-        if needs[1] and kind == "direct":
+        # It also multiplies pixels by the zeros with which it fills rows up.
+        if needs[1] and kind == "direct" and np.isfinite(np.vdot(x, x)):
             grad_weight = direct.weight_gradient(x, grad_out, weight.shape, padding)
         elif needs[1]:
             grad_weight = self._weight_gradient(windows, weight, grad_out)
@@ -178,7 +179,7 @@ class ChannelsLastConvolution(Convolution):
                 total = product if total is None else np.add(total, product, out=total)
             return total
 
-        sums = for_each(add_up, slices(len(parts), -(-len(parts) // PARTIAL_SUMS)))
+        sums = for_each_product(add_up, slices(len(parts), -(-len(parts) // PARTIAL_SUMS)))
         for partial in sums[1:]:
             sums[0] += partial
         return windows.weight_from_matrix(sums[0], weight.shape)
@@ -200,7 +201,7 @@ class ChannelsLastConvolution(Convolution):
         def scatter(part: slice) -> None:
             windows.scatter(grad_out[part].reshape(-1, weight.shape[0]), matrix, grad_x[part])
 
-        for_each(scatter, windows.parts())
+        for_each_product(scatter, windows.parts())
         return windows.unpadded(grad_x)
 
     def _grouped(

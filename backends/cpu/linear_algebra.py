@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..reference.linear_algebra import LinearAlgebra, Needs
+from ..reference.linear_algebra import LinearAlgebra, Needs, as_matrix
 from .batch_last import transposed
 from .compiled import is_available
 from .compiled import linear as kernels
@@ -61,7 +61,7 @@ def _bounds(length: int, least: int, group: int, most: int) -> Any:
 
 def as_rows(x: Any) -> Any:
     """(..., columns) as a contiguous matrix."""
-    rows = x.reshape(-1, x.shape[-1])
+    rows = as_matrix(x)
     by_column = rows.flags.f_contiguous and not rows.flags.c_contiguous  # as images whose batch stands last in memory
     return transposed(rows.T) if by_column and rows.dtype == SINGLE else np.ascontiguousarray(rows)
 

@@ -224,6 +224,12 @@ def for_each(work: Callable[[Piece], Result], pieces: Iterable[Piece]) -> list[R
     return job.results
 
 
+def for_each_product(work: Callable[[Piece], Result], pieces: Iterable[Piece]) -> list[Result]:
+    """`for_each` for NumPy's products: a single piece takes one core as any other; on several it may be rounded otherwise."""
+    todo = list(pieces)
+    return [one_core(lambda: work(todo[0]))] if len(todo) == 1 else for_each(work, todo)
+
+
 def one_core(work: Callable[[], Result]) -> Result:
     """work(), whose products take one thread each: what OpenBLAS computes may depend on their number."""
     crew = gather_crew()

@@ -12,11 +12,11 @@ with the transposes of the same constants in the second line. Work is cut by sha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from ..geometry import Pair
 from .compiled import winograd_matrices as tables
 from .masking import masked
 from .scratch import scratch
-from .threads import for_each, one_core, slices
+from .threads import for_each_product, slices
 from .winograd import Gradients, Grid
 
 COLUMNS = 8192  # of a product with a constant matrix: few enough to find its result in the cache
@@ -32,9 +32,6 @@ TILES = 256  # whose products one thread computes with all filters, where images
 MANY_TILES = 1024  # the most whose matrices are kept at a time
 PARTIAL_SUMS = 8  # of the filters' gradient, at least, where images are shared out
 LINE = 16  # floats of a line of the cache
-
-Piece = TypeVar("Piece")
-Result = TypeVar("Result")
 
 
 class _Constants(NamedTuple):
@@ -104,7 +101,7 @@ class _Tiles:
             np.copyto(by_place, weight[some].reshape(-1, kernel * kernel, channels).swapaxes(0, 1))
             np.matmul(self.constants.filters, filters, out=matrix[:, _times(some, channels)])
 
-        _each(transform, slices(outs, COLUMNS // channels))
+        for_each_product(transform, slices(outs, COLUMNS // channels))
 
     def filter_gradients(self, matrix: Any, shape: tuple[int, ...]) -> Any:
         """dw from the gradients (places, O * C) of the transformed filters."""
@@ -117,7 +114,7 @@ class _Tiles:
             by_place = filters.reshape(kernel * kernel, -1, channels)
             np.copyto(grad_weight[some].reshape(-1, kernel * kernel, channels), by_place.swapaxes(0, 1))
 
-        _each(transform, slices(outs, COLUMNS // channels))
+        for_each_product(transform, slices(outs, COLUMNS // channels))
         return grad_weight
 
     def read_images(self, x: Any, part: _Part, columns: Any) -> None:
@@ -212,9 +209,11 @@ def convolve(x: Any, weight: Any, bias: Any, padding: Pair, size: int, rectify: 
         first, count = group[0].tiles.start, group[-1].tiles.stop - group[0].tiles.start
         read, made = _matrix("V", grid.places, count * channels), _matrix("M", grid.places, count * grid.outs)
         images, outputs = read.reshape(grid.places, count, channels), made.reshape(grid.places, count, grid.outs)
-        _each(lambda part: tiles.read_images(x, part, read[:, _times(_from(part.tiles, first), channels)]), group)
+        for_each_product(
+            lambda part: tiles.read_images(x, part, read[:, _times(_from(part.tiles, first), channels)]), group
+        )
         _multiply(images, by_place.swapaxes(1, 2), outputs, tiles.places)
-        _each(
+        for_each_product(
             lambda part: tiles.write_images(
                 made[:, _times(_from(part.tiles, first), grid.outs)], part, bias, rectify, out
             ),
@@ -223,7 +222,7 @@ def convolve(x: Any, weight: Any, bias: Any, padding: Pair, size: int, rectify: 
 
     parts = tiles.parts(slice(0, x.shape[0]), COLUMNS // max(channels, grid.outs))
     if grid.by_images:
-        _each(compute, _groups(parts, TILES))
+        for_each_product(compute, _groups(parts, TILES))
     else:
         for group in _groups(parts, MANY_TILES):
             compute(group)
@@ -250,7 +249,7 @@ def differentiate(x: Any, weight: Any, dout: Any, rectified: Any, padding: Pair,
         first, count = images.start * tiles.in_image, (images.stop - images.start) * tiles.in_image
         made = _matrix("M", grid.places, count * outs)
         gradients = made.reshape(grid.places, count, outs)
-        sums = _each(
+        sums = for_each_product(
             lambda part: tiles.read_gradients(dout, rectified, part, made[:, _times(_from(part.tiles, first), outs)]),
             tiles.parts(images, COLUMNS // outs),
         )
@@ -259,10 +258,10 @@ def differentiate(x: Any, weight: Any, dout: Any, rectified: Any, padding: Pair,
         if of_input:
             _multiply(gradients, by_place, of_images, tiles.places)
             few = max(1, COLUMNS // (channels * tiles.in_image))
-            _each(lambda some: tiles.add_gradients(read, first, some, grad_x), _within(images, few))
+            for_each_product(lambda some: tiles.add_gradients(read, first, some, grad_x), _within(images, few))
         if not of_weight:
             return None, _sum(sums)
-        _each(
+        for_each_product(
             lambda part: tiles.read_images(x, part, read[:, _times(_from(part.tiles, first), channels)]),
             tiles.parts(images, COLUMNS // channels),
         )
@@ -274,21 +273,16 @@ def differentiate(x: Any, weight: Any, dout: Any, rectified: Any, padding: Pair,
     most = max(1, MANY_TILES // tiles.in_image)
     if grid.by_images:
         each = min(most, -(-x.shape[0] // PARTIAL_SUMS))
-        shares: Iterable[tuple[Any, Any]] = _each(compute, slices(x.shape[0], each))
+        shares: Iterable[tuple[Any, Any]] = for_each_product(compute, slices(x.shape[0], each))
     else:
         shares = map(compute, slices(x.shape[0], most))  # one at a time is kept
     grad_weight, grad_bias = _sum_pairs(shares)
     return Gradients(grad_x, grad_weight, grad_bias if of_bias else None)
 
 
-def _each(work: Callable[[Piece], Result], pieces: Sequence[Piece]) -> list[Result]:
-    """`for_each`, where a single piece takes one core as any other: OpenBLAS may round otherwise on several."""
-    return [one_core(lambda: work(pieces[0]))] if len(pieces) == 1 else for_each(work, pieces)
-
-
 def _multiply(a: Any, b: Any, out: Any, places: Sequence[slice]) -> None:
     """For each place a product of matrices."""
-    _each(lambda some: np.matmul(a[some], b[some], out=out[some]), places)
+    for_each_product(lambda some: np.matmul(a[some], b[some], out=out[some]), places)
 
 
 def _sum(arrays: Sequence[Any]) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..reference.linear_algebra import LinearAlgebra, Needs
+from ..reference.linear_algebra import LinearAlgebra, Needs, as_matrix
 from .program import is_served
 from .runtime import Runtime
 
@@ -19,13 +19,13 @@ class KernelLinearAlgebra(LinearAlgebra):
             return super().linear(x, weight, bias)
         out = self.xp.ascontiguousarray(self._product(x, weight.T))
         if bias is not None:
-            self._add_bias_(out.reshape(-1, weight.shape[0]), bias)
+            self._add_bias_(as_matrix(out), bias)
         return out, (x, weight, bias is not None)
 
     def linear_backward(self, saved: Any, dout: Any, needs: Needs = (True, True, True)) -> tuple[Any, ...]:
         grad_x, grad_weight, grad_bias = super().linear_backward(saved, dout, (*needs[:2], False))
         if saved[2] and needs[2]:
-            rows = self.xp.ascontiguousarray(dout.reshape(-1, dout.shape[-1]))
+            rows = self.xp.ascontiguousarray(as_matrix(dout))
             grad_bias = self._row_sums(rows) if is_served(rows.dtype) else rows.sum(axis=0)
         return grad_x, grad_weight, grad_bias
 
@@ -33,5 +33,5 @@ class KernelLinearAlgebra(LinearAlgebra):
         if a.dtype != b.dtype:
             return super()._product(a, b)
         if a.ndim > 2 and b.ndim == 2:  # one product; CuPy would copy b for each matrix of a
-            return self.runtime.matmul(a.reshape(-1, a.shape[-1]), b).reshape(*a.shape[:-1], b.shape[-1])
+            return self.runtime.matmul(as_matrix(a), b).reshape(*a.shape[:-1], b.shape[-1])
         return self.runtime.matmul(a, b)

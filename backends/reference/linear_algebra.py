@@ -5,6 +5,7 @@ The gradients are those of K. B. Petersen and M. S. Pedersen, "The Matrix Cookbo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,11 @@ from .arithmetic import unbroadcast
 from .reduction import Axes, accumulator, spread
 
 Needs = tuple[bool, ...]
+
+
+def as_matrix(x: Any) -> Any:
+    """(..., columns) as (rows, columns); there may be none of either."""
+    return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
 
 
 class LinearAlgebra:
@@ -47,9 +53,9 @@ class LinearAlgebra:
 
     def linear_backward(self, saved: Any, dout: Any, needs: Needs = (True, True, True)) -> tuple[Any, ...]:
         x, weight, has_bias = saved
-        rows = dout.reshape(-1, dout.shape[-1])
+        rows = as_matrix(dout)
         grad_x = self._product(dout, weight) if needs[0] else None
-        grad_weight = self._product(rows.T, x.reshape(-1, x.shape[-1])) if needs[1] else None
+        grad_weight = self._product(rows.T, as_matrix(x)) if needs[1] else None
         grad_bias = rows.sum(axis=0) if has_bias and needs[2] else None
         return grad_x, grad_weight, grad_bias
 

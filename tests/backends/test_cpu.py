@@ -237,6 +237,27 @@ def test_results_do_not_depend_on_the_number_of_cores(monkeypatch: pytest.Monkey
     assert found[0] == found[1] == found[2]
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("images", [1, 9])
+def test_nor_do_products_by_numpy(monkeypatch: pytest.MonkeyPatch, images: int, dtype: str) -> None:
+    monkeypatch.setenv("GPUNN_COMPILED", "0")
+    x, weight = draw(images, 65, 16, 16).astype(dtype), draw(65, 65, 3, 3).astype(dtype)
+    found = []
+    for count in (1, 2, 4):
+        monkeypatch.setenv("GPUNN_NUM_THREADS", str(count))
+        threads._forget_crew()
+        for stride in (1, 2):
+            out, saved = CPU.conv2d(x, weight, None, (stride, stride), (1, 1))
+            found.append([a.tobytes() for a in (out, *CPU.conv2d_backward(saved, np.cos(out))[:2])])
+    assert found[:2] == found[2:4] == found[4:]
+
+
+def test_an_infinite_pixel_stays_with_the_places_that_see_it() -> None:
+    x, weight = np.array([1, 2, np.inf], "float32").reshape(1, 1, 1, 3), np.ones((1, 1, 1, 2), "float32")
+    out, saved = CPU.conv2d(x, weight, None)
+    assert CPU.conv2d_backward(saved, np.ones_like(out))[1].tolist() == [[[[3, np.inf]]]]
+
+
 def test_two_threads_of_the_user_at_once() -> None:
     x, weight = draw(8, 6, 16, 16), draw(4, 6, 3, 3)
     expected = CPU.conv2d(x, weight, None)[0].tobytes()

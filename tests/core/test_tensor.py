@@ -21,13 +21,14 @@ VALUES = [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]
     [(1.5, "float32"), (2, "int64"), (True, "bool"), ([1.0, 2], "float32"), ([[1, 2]], "int64"), ([True], "bool"),
      ([], "float32"),
      (np.ones(2), "float64"), (np.ones(2, np.float16), "float16"), (np.float64(2), "float64"),
-     (np.arange(3, dtype=np.uint8), "uint8")],
+     (np.arange(3, dtype=np.uint8), "uint8"), (np.arange(3, dtype=">f4"), "float32"), (np.ones(2, ">i8"), "int64")],
 )  # fmt: skip
 def test_dtype_of_new_tensors(device: str, data: Any, dtype: str) -> None:
     """NumPy keeps its dtype; Python's floats become float32, its integers int64."""
     t = gpunn.tensor(data, device=device)
-    assert t.dtype == dtype
+    assert t.dtype == dtype and t.dtype.isnative
     assert t.device == device
+    assert t.tolist() == np.asarray(data).tolist()
     assert gpunn.tensor(data, dtype="float64", device=device).dtype == "float64"
 
 

@@ -89,6 +89,25 @@ def test_linear_by_hand():
     assert layer.weight.grad.numpy().tolist() == [[3.0, 4.0]]
 
 
+@pytest.mark.parametrize("leading", [(3,), (2, 3), (0,), ()], ids=str)
+@pytest.mark.parametrize(("ins", "outs"), [(0, 5), (5, 0), (0, 0)])
+def test_linear_without_inputs_or_outputs(device, leading, ins, outs):
+    x, weight, bias = (
+        gpunn.tensor(np.ones(shape, "float32"), device=device, requires_grad=True)
+        for shape in ((*leading, ins), (outs, ins), (outs,))
+    )
+    functions = (
+        [gpunn.functional.linear, gpunn.functional.linear_relu] if len(leading) == 1 else [gpunn.functional.linear]
+    )
+    for function in functions:
+        x.grad = weight.grad = bias.grad = None
+        out = function(x, weight, bias)
+        np.testing.assert_array_equal(out.numpy(), np.ones((*leading, outs)))
+        out.sum().backward()
+        assert x.grad.shape == x.shape and weight.grad.shape == weight.shape
+        np.testing.assert_array_equal(bias.grad.numpy(), np.full(outs, np.prod(leading)))
+
+
 def test_conv2d_by_hand():
     layer = nn.Conv2d(1, 1, 2, bias=False).double()
     layer.load_state_dict({"weight": np.array([[[[1.0, 2.0], [3.0, 4.0]]]])})

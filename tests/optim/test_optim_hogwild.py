@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 
 import hogwild_work
@@ -72,6 +73,31 @@ def test_a_process_that_fails_is_named_and_nothing_changes(capfd):
         optim.hogwild(hogwild_work.fail, [weights], processes=2)
     assert "KeyError: 'of process 1'" in capfd.readouterr().err
     assert weights.tolist() == [1.0]
+
+
+def test_a_process_that_fails_between_two_looks_is_not_overlooked(monkeypatch):
+    class Process:
+        """Number 0 has ended well; number 1 still runs at the first look, and has failed at the second."""
+
+        sentinel = None
+
+        def __init__(self, target, args, daemon):
+            self.looks = [0] if args[1] == 0 else [None, 1]
+
+        def start(self):
+            pass
+
+        def is_alive(self):
+            return False
+
+        @property
+        def exitcode(self):
+            return self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
+
+    monkeypatch.setattr(multiprocessing.context.SpawnContext, "Process", Process)
+    monkeypatch.setattr("multiprocessing.connection.wait", lambda sentinels: None)
+    with pytest.raises(RuntimeError, match="hogwild: process 1 ended with exit code 1"):
+        optim.hogwild(hogwild_work.fail, [leaf([1.0])], processes=2)
 
 
 def test_what_is_refused():

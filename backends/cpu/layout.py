@@ -16,22 +16,17 @@ from .threads import slices
 CACHE_BYTES = 1 << 20
 
 
-def channels_last(x: Any) -> Any:
-    """(N, C, H, W) as a contiguous (N, H, W, C) array; a view where the memory is so already."""
-    return np.ascontiguousarray(x.transpose(0, 2, 3, 1))
-
-
-def channels_first(x: Any) -> Any:
-    """The (N, C, H, W) view of an (N, H, W, C) array."""
-    return x.transpose(0, 3, 1, 2)
-
-
 def channels_to_end(x: Any) -> Any:
     """The (N, ..., C) view of an (N, C, ...) array."""
     return x.transpose(0, *range(2, x.ndim), 1)
 
 
-def channels_to_front(x: Any) -> Any:
+def channels_last(x: Any) -> Any:
+    """(N, C, ...) as a contiguous (N, ..., C) array; a view where the memory is so already."""
+    return np.ascontiguousarray(channels_to_end(x))
+
+
+def channels_first(x: Any) -> Any:
     """The (N, C, ...) view of an (N, ..., C) array."""
     return x.transpose(0, x.ndim - 1, *range(1, x.ndim - 1))
 

@@ -11,19 +11,19 @@ from .batch_last import batch_first, in_order, is_batch_last
 from .compiled import is_available
 from .compiled import normalization as kernels
 from .compiled import normalization_batch_last as of_runs
-from .layout import CACHE_BYTES, channels_to_end, channels_to_front
+from .layout import CACHE_BYTES, channels_first, channels_last
 from .masking import masked
 from .threads import for_each, slices, together
 
 
 def as_rows(x: Any) -> Any:
     """(N, C, ...) as a contiguous matrix (M, C); a view where the channels stand last in memory."""
-    return np.ascontiguousarray(channels_to_end(x)).reshape(-1, x.shape[1])
+    return channels_last(x).reshape(-1, x.shape[1])
 
 
 def from_rows(rows: Any, shape: tuple[int, ...]) -> Any:
     """The (N, C, ...) view of (M, C) rows."""
-    return channels_to_front(rows.reshape(shape[0], *shape[2:], shape[1]))
+    return channels_first(rows.reshape(shape[0], *shape[2:], shape[1]))
 
 
 def pieces(rows: Any) -> list[slice]:
